@@ -1,0 +1,122 @@
+"""Many environments as one, and the only auto-reset in the package.
+
+The successor that `step` returns is always the true one; the observation to act on next, fresh after a reset, is in
+the state. A reset is a fresh draw from the environment's start distribution, and it is paid for only in steps in
+which some environment is done.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from purerl import trees
+from purerl.types import Action, Array, Environment, EnvState, Key, Observation, Space, Timestep
+
+
+class EpisodeStatistics(struct.PyTreeNode):
+    """Sums over the episodes finished since `clear_statistics` (scalars)."""
+
+    return_sum: Array
+    length_sum: Array
+    episodes: Array
+
+    def metrics(self) -> dict[str, Array]:
+        """As metrics: sums and a count, so that any two iterations can be merged exactly."""
+        return {
+            "episode_return_sum": self.return_sum,
+            "episode_length_sum": self.length_sum,
+            "episodes": self.episodes,
+        }
+
+
+class VectorState(struct.PyTreeNode):
+    """The states of `B` environments and of their running episodes."""
+
+    environment: EnvState  # [B, ...]
+    observation: Observation  # [B, ...] what to act on next
+    episode_return: Array  # [B] of the running episodes
+    episode_length: Array  # [B]
+    statistics: EpisodeStatistics
+
+    def clear_statistics(self) -> "VectorState":
+        """Start counting finished episodes anew (each iteration does)."""
+        return self.replace(statistics=jax.tree.map(jnp.zeros_like, self.statistics))
+
+
+class VectorEnvironment(NamedTuple):
+    """`num_envs` environments stepped together, resetting by themselves."""
+
+    name: str
+    num_envs: int
+    reset: Callable[[Key], VectorState]
+    step: Callable[[Key, VectorState, Action], tuple[VectorState, Timestep]]  # every field of Timestep is [B, ...]
+    observation_space: Space
+    action_space: Space
+
+
+def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
+    """`num_envs` copies of `environment` with auto-reset and episode statistics.
+
+    `step(key, state, actions)` takes actions `[B, ...]` and returns the state to go on with and the `Timestep` of the
+    true successors. Resets run inside a loop of at most one turn rather than a `lax.cond`: `vmap` turns a `cond` into
+    both branches at every step, but leaves a loop a loop, which nobody pays for while no environment of any agent is
+    done.
+
+    Raises ValueError if `num_envs` is not a positive integer.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+
+    def reset_all(key: Key) -> tuple[EnvState, Observation]:
+        return jax.vmap(environment.reset)(jax.random.split(key, num_envs))
+
+    def reset(key: Key) -> VectorState:
+        states, observation = reset_all(key)
+        zeros = jnp.zeros(num_envs)
+        statistics = EpisodeStatistics(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+        state = VectorState(states, observation, zeros, zeros.astype(jnp.int32), statistics)
+        return trees.strongly_typed(state)
+
+    def step(key: Key, state: VectorState, action: Action) -> tuple[VectorState, Timestep]:
+        keys = jax.random.split(key, num_envs + 1)
+        states, timestep = jax.vmap(environment.step)(keys[1:], state.environment, action)
+        done = timestep.terminated | timestep.truncated
+        episode_return = state.episode_return + timestep.reward
+        episode_length = state.episode_length + 1
+        statistics = EpisodeStatistics(
+            return_sum=state.statistics.return_sum + jnp.sum(jnp.where(done, episode_return, 0.0)),
+            length_sum=state.statistics.length_sum + jnp.sum(jnp.where(done, episode_length, 0)).astype(jnp.float32),
+            episodes=state.statistics.episodes + jnp.sum(done).astype(jnp.float32),
+        )
+
+        def some_done(carry):
+            return jnp.any(carry[0])
+
+        def reset_done(carry):
+            waiting, states, observation = carry
+            fresh = reset_all(keys[0])
+            states, observation = trees.where(waiting, trees.strongly_typed(fresh), (states, observation))
+            return jnp.zeros_like(waiting), states, observation
+
+        carry = (done, trees.strongly_typed(states), timestep.observation)
+        _, states, observation = jax.lax.while_loop(some_done, reset_done, carry)
+        state = VectorState(
+            environment=states,
+            observation=observation,
+            episode_return=jnp.where(done, 0.0, episode_return),
+            episode_length=jnp.where(done, 0, episode_length),
+            statistics=statistics,
+        )
+        return state, timestep
+
+    return VectorEnvironment(
+        name=environment.name,
+        num_envs=num_envs,
+        reset=reset,
+        step=step,
+        observation_space=environment.observation_space,
+        action_space=environment.action_space,
+    )

@@ -1,0 +1,131 @@
+"""The training loop: the only one in the package.
+
+`train` is a pure function: `jit(vmap(train))` is a sweep, and a `train` inside a `train` is meta-learning. The host-side
+`purerl.run` executes the same loop piece by piece through `start` and `advance`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from purerl import trees
+from purerl.evaluate import Evaluation, evaluate
+from purerl.types import Algorithm, Array, Environment, Key, Metrics, State, Time
+
+
+class Best(struct.PyTreeNode):
+    """The best policy seen at an evaluation so far."""
+
+    snapshot: State  # `algorithm.snapshot(state)` at that moment: `algorithm.policy(best.snapshot)` acts like it did
+    score: Array  # its mean return; -inf before the first evaluation
+    iteration: Array  # iterations done at that moment, int32
+
+
+class Training(struct.PyTreeNode):
+    """Everything a training needs to go on: arrays only, so it can be checkpointed, vmapped, sharded and indexed."""
+
+    state: State
+    evaluation_key: Key  # evaluation's own stream: training is the same with evaluation on and off
+    best: Best
+
+
+class EvaluationPlan(NamedTuple):
+    """What to evaluate on, and how thoroughly."""
+
+    environment: Environment
+    episodes: int = 128
+    max_steps: int | None = None  # default: the environment's own bound
+    greedy: bool = True
+
+
+class TrainResult(NamedTuple):
+    """What `train` returns."""
+
+    state: State
+    metrics: Metrics  # each [iterations]
+    best: Best  # without evaluation: the initial snapshot with score -inf
+    evaluations: Evaluation | None  # each [iterations / evaluate_every, episodes]
+
+
+def start(algorithm: Algorithm, key: Key) -> Training:
+    """The training of one agent before its first iteration."""
+    init_key, evaluation_key = jax.random.split(key)
+    state = trees.strongly_typed(algorithm.init(init_key))
+    best = Best(algorithm.snapshot(state), jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32))
+    return trees.strongly_typed(Training(state, evaluation_key, best))
+
+
+def advance(
+    algorithm: Algorithm,
+    training: Training,
+    first: Array,
+    *,
+    iterations: int,
+    total_iterations: int,
+    plan: EvaluationPlan | None = None,
+) -> tuple[Training, Metrics, Evaluation | None]:
+    """`iterations` iterations starting with number `first`, then one evaluation if there is a `plan`.
+
+    `first` (int32) is shared by every agent when this is vmapped (`in_axes=None`): the clock is never batched.
+    Returns the training to go on with, the metrics (each `[iterations]`) and the evaluation (each `[episodes]`).
+    """
+
+    def body(state: State, iteration: Array) -> tuple[State, Metrics]:
+        return algorithm.step(state, Time(iteration, iteration.astype(jnp.float32) / total_iterations))
+
+    iteration = first + jnp.arange(iterations, dtype=jnp.int32)
+    state, metrics = jax.lax.scan(body, training.state, iteration)
+    training = training.replace(state=state)
+    if plan is None:
+        return training, metrics, None
+    evaluation = evaluate(
+        algorithm.policy(state, greedy=plan.greedy),
+        plan.environment,
+        jax.random.fold_in(training.evaluation_key, first),
+        plan.episodes,
+        plan.max_steps,
+    )
+    score = jnp.mean(evaluation.returns)
+    best = trees.where(
+        score > training.best.score,
+        Best(algorithm.snapshot(state), score, first + iterations),
+        training.best,
+    )
+    return training.replace(best=best), metrics, evaluation
+
+
+def train(
+    algorithm: Algorithm, key: Key, iterations: int, *, evaluate_every: int = 0, plan: EvaluationPlan | None = None
+) -> TrainResult:
+    """Train one agent from scratch for `iterations` iterations; pure, so `jit` and `vmap` it.
+
+    Every `evaluate_every` iterations (0: never) the policy is evaluated by `plan` (default: 128 greedy episodes of the
+    algorithm's own environment) and the best parameters are kept. Evaluation draws from its own random stream, so it
+    does not change the training.
+
+    Raises ValueError if `iterations` is not a positive multiple of `evaluate_every`, or if there is nothing to
+    evaluate on.
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    if evaluate_every and iterations % evaluate_every:
+        raise ValueError(f"iterations ({iterations}) must be a multiple of evaluate_every ({evaluate_every})")
+    if evaluate_every and plan is None:
+        if algorithm.environment is None:
+            raise ValueError(f"{algorithm.name} has no environment of its own: pass plan=EvaluationPlan(environment)")
+        plan = EvaluationPlan(algorithm.environment)
+    group = evaluate_every or iterations
+    plan = plan if evaluate_every else None
+
+    def body(training: Training, first: Array):
+        training, metrics, evaluation = advance(
+            algorithm, training, first, iterations=group, total_iterations=iterations, plan=plan
+        )
+        return training, (metrics, evaluation)
+
+    firsts = jnp.arange(0, iterations, group, dtype=jnp.int32)
+    training, (metrics, evaluations) = jax.lax.scan(body, start(algorithm, key), firsts)
+    metrics = jax.tree.map(lambda x: x.reshape(iterations, *x.shape[2:]), metrics)
+    return TrainResult(training.state, metrics, training.best, evaluations)

@@ -1,0 +1,125 @@
+"""The contracts: every part of purerl is a named tuple of pure functions over an immutable state.
+
+Nothing here inherits, registers or hides. A part is built by an ordinary function (`make("CartPole-v1")`,
+`vectorize(environment, 8)`, `dqn.make(environment, config)`) and used by calling its fields.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Key = jax.Array  # a typed key (`jax.random.key`), scalar unless stated otherwise
+Observation = jax.Array
+Action = jax.Array
+EnvState = Any  # a pytree of arrays
+Memory = Any  # a pytree of arrays: what a policy carries from step to step
+State = Any  # a pytree of arrays
+Metrics = dict[str, jax.Array]  # flat, fixed keys, scalars
+
+
+class Discrete(NamedTuple):
+    """The integers `0 .. n - 1` (scalar, int32)."""
+
+    n: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.int32
+
+    def sample(self, key: Key) -> Array:
+        """A uniform draw."""
+        return jax.random.randint(key, (), 0, self.n)
+
+    def contains(self, x: Array) -> Array:
+        """Whether `x` is one of the integers (a scalar bool array)."""
+        return (x >= 0) & (x < self.n)
+
+
+class Box(NamedTuple):
+    """Arrays of a fixed shape between `low` and `high` (inclusive; either may be infinite, traced, or an array).
+
+    `sample` draws uniformly where both bounds are finite and from a standard normal where they are not.
+    """
+
+    low: Any
+    high: Any
+    shape: tuple[int, ...]
+    dtype: Any = jnp.float32
+
+    def sample(self, key: Key) -> Array:
+        """A draw: uniform in bounded coordinates, standard normal in unbounded ones."""
+        if jnp.issubdtype(self.dtype, jnp.bool_):
+            return jax.random.bernoulli(key, shape=self.shape)
+        if jnp.issubdtype(self.dtype, jnp.integer):
+            return jax.random.randint(key, self.shape, self.low, jnp.asarray(self.high) + 1, self.dtype)
+        low, high = (jnp.broadcast_to(jnp.asarray(x, self.dtype), self.shape) for x in (self.low, self.high))
+        bounded = jnp.isfinite(low) & jnp.isfinite(high)
+        uniform_key, normal_key = jax.random.split(key)
+        uniform = jax.random.uniform(uniform_key, self.shape, self.dtype)
+        normal = jax.random.normal(normal_key, self.shape, self.dtype)
+        return jnp.where(bounded, jnp.where(bounded, low, 0) + uniform * jnp.where(bounded, high - low, 1), normal)
+
+    def contains(self, x: Array) -> Array:
+        """Whether every coordinate of `x` is within the bounds (a scalar bool array)."""
+        return jnp.all((x >= self.low) & (x <= self.high))
+
+
+Space = Discrete | Box
+
+
+class Timestep(NamedTuple):
+    """What one step of an environment returns. All but `observation` are scalars per environment."""
+
+    observation: Observation  # the true successor s', never the observation of a reset
+    reward: Array  # float32
+    terminated: Array  # bool: the MDP ended, bootstrap with 0
+    truncated: Array  # bool: a time limit cut the episode, bootstrap with V(observation)
+    info: dict[str, Array]  # fixed keys; may be empty
+
+
+class Environment(NamedTuple):
+    """One environment, without auto-reset (`vectorize` is the one place that resets)."""
+
+    name: str
+    reset: Callable[[Key], tuple[EnvState, Observation]]
+    step: Callable[[Key, EnvState, Action], tuple[EnvState, Timestep]]
+    observation_space: Space
+    action_space: Space
+    max_steps: int  # no episode is longer; the bound of every evaluation
+    parameters: Mapping[str, Any] = {}  # the keyword arguments it was made with, so that it can be made again
+    render: Callable[[EnvState], Any] | None = None  # host side: state -> uint8 image [H, W, 3]
+
+
+class Policy(NamedTuple):
+    """What evaluation, rendering and deployment need: act on one observation (vmap for many)."""
+
+    init: Callable[[Key], Memory]  # () for memoryless policies
+    act: Callable[[Key, Memory, Observation], tuple[Memory, Action]]
+
+
+class Time(NamedTuple):
+    """The clock, told by the driver: the same for every vmapped agent, hence never batched."""
+
+    iteration: Array  # int32, from 0
+    progress: Array  # float32 in [0, 1): iteration / iterations of the whole run
+
+
+class Algorithm(NamedTuple):
+    """A learner. `step` is one iteration: collect, then all the updates that belong to it."""
+
+    name: str  # its name in the table of algorithms
+    config: Any  # the frozen dataclass it was made with
+    environment: Environment | None  # what it was made for (None for learners without one)
+    init: Callable[[Key], State]  # networks, optimiser, environments, warm-up of the replay
+    step: Callable[[State, Time], tuple[State, Metrics]]
+    policy: Callable[..., Policy]  # policy(state, greedy=True) -> Policy
+    snapshot: Callable[[State], State]  # the state without what `policy` does not read (replay, optimiser, ...)
+    env_steps_per_iteration: int  # 0 for purely offline learners
+    env_steps_of_init: int = 0  # environment steps spent by `init` (warm-up of the replay)
