@@ -1,0 +1,100 @@
+"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("probe/memory")`.
+
+A suite is imported when one of its environments is made, and not before.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from purerl.environments import gymnax, probes, robo_parking
+from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
+from purerl.environments.wrappers import (
+    flatten_observation,
+    frame_stack,
+    frozen_normalization,
+    normalize_observations,
+    rescale_actions,
+    scale_rewards,
+    sticky_actions,
+    time_limit,
+)
+from purerl.types import Environment
+
+__all__ = [
+    "EpisodeStatistics",
+    "VectorEnvironment",
+    "VectorState",
+    "flatten_observation",
+    "frame_stack",
+    "frozen_normalization",
+    "make",
+    "names",
+    "normalize_observations",
+    "rescale_actions",
+    "scale_rewards",
+    "sticky_actions",
+    "time_limit",
+    "vectorize",
+]
+
+# prefix -> (names in the suite, maker of one of them, package it needs, what installs that package)
+SUITES: dict[str, tuple[tuple[str, ...], Callable[..., Environment], str, str]] = {
+    "": (gymnax.NAMES, gymnax.make, "gymnax", "gymnax six"),
+    "probe/": (tuple(probes.PROBES), lambda name, **parameters: probes.PROBES[name](**parameters), "jax", "jax"),
+}
+
+
+def names() -> list[str]:
+    """Every name that `make` accepts."""
+    return ["RoboParking", *(prefix + name for prefix, suite in SUITES.items() for name in suite[0])]
+
+
+def make(name: str, **parameters: Any) -> Environment:
+    """The environment called `name`.
+
+    Args:
+        name: a gymnax id ("CartPole-v1", "Breakout-MinAtar", "Catch-bsuite", ...), "RoboParking", or a name with its
+            suite in front: "probe/truncation", "brax/hopper", "mjx/hopper", "playground/CartpoleBalance".
+            `names()` lists them all.
+        parameters: what the environment can be given: fields of its physics such as `max_torque=1.5` (floats may be
+            traced, so that `jax.vmap` sweeps them) and static choices such as `backend="spring"` or `size=20`.
+
+    Returns the environment, with `name` and `parameters` recorded as given, so that it can be made again.
+
+    Raises:
+        ValueError: unknown name (the message has the nearest ones) or unknown parameter (it has the valid ones).
+        ImportError: the suite's package is not installed (the message has the command that installs it).
+    """
+    if name not in names():
+        folded = {known.casefold(): known for known in names()}
+        near = [folded[x] for x in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+        hint = f"Did you mean {' or '.join(near)}?" if near else "purerl.environments.names() lists all of them."
+        raise ValueError(f"There is no environment called {name!r}. {hint}")
+    if name == "RoboParking":
+        _check_parameters(name, robo_parking.make, parameters)
+        return robo_parking.make(**parameters)._replace(parameters=dict(parameters))
+
+    suite = name.partition("/")[0] + "/" if "/" in name else ""
+    _, maker, package, requirement = SUITES[suite]
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f"{name} needs {package}; install it with: pip install {requirement}") from error
+    short = name.removeprefix(suite)
+    _check_parameters(name, probes.PROBES[short] if suite == "probe/" else maker, parameters)
+    return maker(short, **parameters)._replace(name=name, parameters=dict(parameters))
+
+
+def _check_parameters(name: str, maker: Callable, parameters: dict[str, Any]) -> None:
+    """Raise ValueError for a parameter that `maker` does not take (makers with `**` check for themselves)."""
+    arguments = inspect.signature(maker).parameters.values()
+    if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
+        return
+    valid = [argument.name for argument in arguments if argument.default is not argument.empty]
+    unknown = sorted(set(parameters) - set(valid))
+    if unknown:
+        has = f"it has: {', '.join(valid)}" if valid else "it has none"
+        raise ValueError(f"{name} has no parameter {', '.join(unknown)}; {has}")

@@ -1,0 +1,252 @@
+"""Pictures of environments: pure functions from numbers to uint8 images `[H, W, 3]`, on the host.
+
+Everything is drawn with Pillow at three times the final size and shrunk, which smooths the edges. A *scene* is a list
+of shapes in world coordinates (y upwards); a *grid* is an array of colours, one per cell.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+Shape = Callable[[Any, Callable[[Point], Point], float], None]  # (canvas, world -> pixels, pixels per unit) -> None
+
+PAPER, INK, GREY, PALE = (250, 249, 246), (38, 43, 54), (150, 155, 165), (223, 225, 228)
+BLUE, ORANGE, GREEN, RED, GOLD = (56, 108, 176), (230, 126, 34), (60, 160, 100), (200, 60, 60), (240, 190, 50)
+# Ten colours that stay apart on a dark ground, for the channels of an image observation.
+CHANNELS: tuple[Colour, ...] = (
+    *((86, 180, 233), (240, 228, 66), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
+    *((230, 159, 0), (0, 114, 178), (187, 187, 187), (153, 102, 255), (255, 127, 127)),
+)
+NIGHT = (24, 26, 33)
+SMOOTHING = 3
+
+
+def disc(centre: Point, radius: float, colour: Colour) -> Shape:
+    """A filled circle; `radius` in world units."""
+
+    def draw(canvas, pixel, scale):
+        (x, y), r = pixel(centre), radius * scale
+        canvas.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+
+    return draw
+
+
+def line(points: Sequence[Point], width: float, colour: Colour) -> Shape:
+    """A polyline with round ends; `width` in world units."""
+
+    def draw(canvas, pixel, scale):
+        places = [pixel(point) for point in points]
+        canvas.line(places, fill=colour, width=max(1, round(width * scale)), joint="curve")
+        r = width * scale / 2
+        for x, y in (places[0], places[-1]):
+            canvas.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+
+    return draw
+
+
+def polygon(points: Sequence[Point], colour: Colour) -> Shape:
+    """A filled polygon."""
+    return lambda canvas, pixel, scale: canvas.polygon([pixel(point) for point in points], fill=colour)
+
+
+def rectangle(centre: Point, width: float, height: float, colour: Colour) -> Shape:
+    """A filled rectangle with sides along the axes."""
+    x, y, w, h = *centre, width / 2, height / 2
+    return polygon([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)], colour)
+
+
+def scene(
+    shapes: Sequence[Shape], left: float, right: float, bottom: float, top: float, width: int = 400
+) -> np.ndarray:
+    """Draw `shapes` in order. The part of the world to show sets the height; `width` is in pixels."""
+    from PIL import Image, ImageDraw
+
+    height = round(width * (top - bottom) / (right - left))
+    scale = SMOOTHING * width / (right - left)
+    image = Image.new("RGB", (SMOOTHING * width, SMOOTHING * height), PAPER)
+    canvas = ImageDraw.Draw(image)
+
+    def pixel(point: Point) -> Point:
+        return (float(point[0]) - left) * scale, (top - float(point[1])) * scale
+
+    for draw in shapes:
+        draw(canvas, pixel, scale)
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def grid(colours: np.ndarray, width: int = 400) -> np.ndarray:
+    """Square cells of the given colours `[rows, columns, 3]`, with thin gaps between them."""
+    rows, columns = colours.shape[:2]
+    cell = max(4, width // max(rows, columns))
+    image = np.repeat(np.repeat(colours.astype(np.uint8), cell, axis=0), cell, axis=1)
+    gap = np.arange(cell * max(rows, columns)) % cell == 0
+    shaded = (image * 0.82).astype(np.uint8)
+    return np.where((gap[: image.shape[0], None] | gap[None, : image.shape[1]])[..., None], shaded, image)
+
+
+def channels(observation: np.ndarray) -> np.ndarray:
+    """An image observation `[rows, columns, channels]` or `[rows, columns]`: a colour per channel, later ones on top."""
+    observation = observation if observation.ndim == 3 else observation[..., None]
+    colours = np.broadcast_to(np.array(NIGHT, float), (*observation.shape[:2], 3))
+    for channel in range(observation.shape[2]):
+        strength = np.clip(observation[..., channel, None].astype(float), 0, 1)
+        colours = (1 - strength) * colours + strength * np.array(CHANNELS[channel % len(CHANNELS)])
+    return grid(colours)
+
+
+def bars(values: np.ndarray) -> np.ndarray:
+    """A vector as upright bars, positive ones blue and negative ones orange, squashed by x / (1 + |x|)."""
+    values = np.ravel(values).astype(float)
+    heights = values / (1 + np.abs(values))
+    shapes = [line([(-0.5, 0), (len(values) - 0.5, 0)], 0.02, GREY)]
+    for i, height in enumerate(heights):
+        shapes.append(rectangle((i, height / 2), 0.7, abs(height) + 0.01, BLUE if height >= 0 else ORANGE))
+    middle, half = (len(values) - 1) / 2, max(len(values) / 2, 1.2)
+    return scene(shapes, middle - half, middle + half, -1.1, 1.1)
+
+
+def maze(walls: np.ndarray, agent: Sequence[int], goal: Sequence[int]) -> np.ndarray:
+    """A maze seen from above; `agent` and `goal` are (row, column)."""
+    colours = np.where(np.asarray(walls)[..., None] > 0, INK, PAPER)
+    colours[int(goal[0]), int(goal[1])] = GREEN
+    colours[int(agent[0]), int(agent[1])] = RED
+    return grid(colours)
+
+
+def cart_pole(state: Any, params: Any) -> np.ndarray:
+    x, angle, limit = float(state.x), float(state.theta), float(params.x_threshold)
+    tip = (x + 2 * params.length * np.sin(angle), 0.15 + 2 * params.length * np.cos(angle))
+    shapes = [
+        line([(-limit, 0), (limit, 0)], 0.03, GREY),
+        *(line([(side, -0.12), (side, 0.12)], 0.03, GREY) for side in (-limit, limit)),
+        rectangle((x, 0.05), 0.6, 0.3, INK),
+        line([(x, 0.15), tip], 0.1, ORANGE),
+        disc((x, 0.15), 0.06, BLUE),
+    ]
+    return scene(shapes, -limit - 0.3, limit + 0.3, -0.6, 1.5)
+
+
+def pendulum(state: Any, params: Any) -> np.ndarray:
+    angle, length = float(state.theta), float(params.l)
+    strength = float(state.last_u) / float(params.max_torque)
+    sweep = np.linspace(np.pi / 2, np.pi / 2 + strength * np.pi / 2, 30)
+    torque = [(0.35 * np.cos(a), 0.35 * np.sin(a)) for a in sweep]
+    tip = (-length * np.sin(angle), length * np.cos(angle))
+    shapes = [line([(0, 0), tip], 0.16, RED), disc((0, 0), 0.07, INK), line(torque, 0.04, BLUE)]
+    return scene(shapes, -1.3 * length, 1.3 * length, -1.3 * length, 1.3 * length)
+
+
+def acrobot(state: Any, params: Any) -> np.ndarray:
+    first, second = float(state.joint_angle1), float(state.joint_angle1 + state.joint_angle2)
+    l1, l2 = float(params.link_length_1), float(params.link_length_2)
+    elbow = (l1 * np.sin(first), -l1 * np.cos(first))
+    tip = (elbow[0] + l2 * np.sin(second), elbow[1] - l2 * np.cos(second))
+    reach = l1 + l2 + 0.2
+    shapes = [
+        line([(-reach, 1), (reach, 1)], 0.02, GREEN),
+        line([(0, 0), elbow], 0.16, BLUE),
+        line([elbow, tip], 0.16, ORANGE),
+        *(disc(joint, 0.07, INK) for joint in ((0, 0), elbow)),
+    ]
+    return scene(shapes, -reach, reach, -reach, reach)
+
+
+def mountain_car(state: Any, params: Any) -> np.ndarray:
+    left, right = float(params.min_position), float(params.max_position)
+    xs = np.linspace(left, right, 100)
+
+    def height(x):
+        return 0.45 * np.sin(3 * x) + 0.55
+
+    ground = [(left, -0.1), *zip(xs, height(xs), strict=True), (right, -0.1)]
+    x, flag = float(state.position), float(params.goal_position)
+    slope = np.arctan(1.35 * np.cos(3 * x))
+    along, up = np.array([np.cos(slope), np.sin(slope)]), np.array([-np.sin(slope), np.cos(slope)])
+    foot = np.array([x, height(x)])
+    body = [foot + 0.03 * up + a * 0.07 * along + b * 0.05 * up for a, b in ((-1, 0), (1, 0), (0.7, 1), (-0.7, 1))]
+    pole = [(flag, height(flag)), (flag, height(flag) + 0.2)]
+    banner = [(flag, height(flag) + 0.2), (flag + 0.09, height(flag) + 0.16), (flag, height(flag) + 0.12)]
+    wheels = [disc(tuple(foot + 0.025 * up + side * 0.045 * along), 0.022, INK) for side in (-1, 1)]
+    shapes = [polygon(ground, PALE), line(pole, 0.01, INK), polygon(banner, RED)]
+    return scene([*shapes, polygon([tuple(p) for p in body], BLUE), *wheels], left, right, -0.1, 1.3)
+
+
+def frozen_lake(state: Any, desc: np.ndarray) -> np.ndarray:
+    tiles = np.array([(200, 222, 238), (222, 237, 247), INK, GREEN])  # start, ice, hole, goal
+    colours = tiles[np.asarray(desc)]
+    row, column = divmod(int(state.position), desc.shape[1])
+    colours[row, column] = RED
+    return grid(colours)
+
+
+def point_robot(state: Any, params: Any) -> np.ndarray:
+    r = float(params.circle_radius)
+    arc = [(r * np.cos(a), r * np.sin(a)) for a in np.linspace(0, np.pi, 80)]
+    shapes = [
+        line(arc, 0.015 * r, GREY),
+        disc(tuple(state.goal), float(params.goal_radius), (190, 222, 200)),
+        disc(tuple(state.goal), 0.03 * r, GREEN),
+        disc(tuple(state.pos), 0.05 * r, RED),
+    ]
+    return scene(shapes, -1.4 * r, 1.4 * r, -0.5 * r, 1.4 * r)
+
+
+def reacher(state: Any) -> np.ndarray:
+    joints = np.cumsum(np.stack([np.cos(state.angles), np.sin(state.angles)], 1), 0)  # angles are absolute
+    joints = [(0.0, 0.0), *(tuple(joint) for joint in joints)]
+    shapes = [disc(tuple(state.goal_xy), 0.12, GREEN)]
+    for i, (start, end) in enumerate(itertools.pairwise(joints)):
+        shapes.append(line([start, end], 0.14, (BLUE, ORANGE)[i % 2]))
+    reach = len(joints) - 1 + 0.4
+    return scene([*shapes, *(disc(joint, 0.06, INK) for joint in joints)], -reach, reach, -reach, reach)
+
+
+def swimmer(state: Any) -> np.ndarray:
+    urchins = [disc(tuple(xy), 0.12, (205, 190, 222)) for xy in state.urchin_xys]
+    centres = [disc(tuple(xy), 0.03, (110, 70, 150)) for xy in state.urchin_xys]
+    own = [disc(tuple(state.goal_xy), 0.06, GREEN), disc(tuple(state.xy), 0.06, RED)]
+    return scene([*urchins, *centres, *own], -1.3, 1.3, -1.3, 1.3)
+
+
+def robo_parking(position: np.ndarray, velocity: np.ndarray, goal_radius: float) -> np.ndarray:
+    """The lot of RoboParking: goal, robot, and its velocity as a line."""
+    ahead = tuple(np.asarray(position) + np.asarray(velocity))
+    shapes = [
+        *(line([(i / 2, -1.5), (i / 2, 1.5)], 0.008, PALE) for i in range(-3, 4)),
+        *(line([(-1.5, i / 2), (1.5, i / 2)], 0.008, PALE) for i in range(-3, 4)),
+        disc((0, 0), float(goal_radius), (190, 222, 200)),
+        disc((0, 0), 0.02, GREEN),
+        line([tuple(position), ahead], 0.03, ORANGE),
+        disc(tuple(position), 0.06, BLUE),
+    ]
+    return scene(shapes, -1.6, 1.6, -1.6, 1.6)
+
+
+def gymnax_image(name: str, environment: Any, params: Any, state: Any) -> np.ndarray:
+    """The picture of a state of the gymnax environment `name`; what has no drawing of its own shows its observation."""
+    import jax
+
+    physics = {
+        "CartPole-v1": cart_pole,
+        "Pendulum-v1": pendulum,
+        "Acrobot-v1": acrobot,
+        "MountainCar-v0": mountain_car,
+        "MountainCarContinuous-v0": mountain_car,
+        "PointRobot-misc": point_robot,
+    }
+    if name in physics:
+        return physics[name](state, params)
+    if name == "Reacher-misc":
+        return reacher(state)
+    if name == "Swimmer-misc":
+        return swimmer(state)
+    if name == "FrozenLake-misc":
+        return frozen_lake(state, np.asarray(environment.desc))
+    if name in ("FourRooms-misc", "MetaMaze-misc"):
+        return maze(np.asarray(environment.occupied_map), state.pos, state.goal)
+    observation = np.asarray(environment.observe(jax.random.key(0), state, None, params))
+    return channels(observation) if min(observation.shape[:2]) > 1 and observation.ndim > 1 else bars(observation)

@@ -1,0 +1,238 @@
+"""Wrappers: functions from an environment to an environment.
+
+    environment = time_limit(rescale_actions(make("Pendulum-v1")), 100)          one environment
+    environments = scale_rewards(normalize_observations(vectorize(environment, 64)), discount=0.99)    many
+
+Those on one `Environment` keep its name and parameters: `make(name, **parameters)` makes the environment inside, and
+whoever wants the wrapped one applies the wrappers again. They draw the same pictures. Those on a `VectorEnvironment`
+keep running statistics over all environments of an agent.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.core import Tracer
+
+from purerl import trees
+from purerl.environments.vectorize import VectorEnvironment, VectorState
+from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
+from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Observation, Timestep
+
+
+class Wrapped(struct.PyTreeNode):
+    """The state of the environment inside and what the wrapper itself remembers."""
+
+    inner: EnvState
+    memory: Any
+
+
+def rescale_actions(environment: Environment) -> Environment:
+    """The agent acts in [-1, 1]: action a becomes `low + (a + 1) / 2 * (high - low)`, after clipping to [-1, 1].
+
+    Coordinates of a `Box` without two finite bounds pass unchanged and unclipped; so does the whole of a `Discrete`
+    environment, which is returned as it is. Bounds may be traced.
+    """
+    space = environment.action_space
+    if isinstance(space, Discrete):
+        return environment
+    traced = isinstance(space.low, Tracer) or isinstance(space.high, Tracer)
+    numpy = jnp if traced else np  # constants stay constants inside jit
+    low = numpy.broadcast_to(numpy.asarray(space.low, numpy.float32), space.shape)
+    high = numpy.broadcast_to(numpy.asarray(space.high, numpy.float32), space.shape)
+    bounded = numpy.isfinite(low) & numpy.isfinite(high)
+    centre = numpy.where(bounded, numpy.where(bounded, low, 0) / 2 + numpy.where(bounded, high, 0) / 2, 0)
+    half = numpy.where(bounded, numpy.where(bounded, high, 0) / 2 - numpy.where(bounded, low, 0) / 2, 1)
+    new_low, new_high = numpy.where(bounded, -1.0, low), numpy.where(bounded, 1.0, high)
+    if not traced and bool(np.all(bounded)):
+        new_low, new_high = -1.0, 1.0
+
+    def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
+        inside = jnp.where(bounded, jnp.clip(action, -1.0, 1.0), action)
+        return environment.step(key, state, jnp.asarray(centre + half * inside))
+
+    return environment._replace(step=step, action_space=Box(new_low, new_high, space.shape))
+
+
+def time_limit(environment: Environment, steps: int) -> Environment:
+    """Truncate episodes after `steps` steps, unless they terminate in that very step (an end at the limit is an end).
+
+    Raises ValueError if `steps` is not positive.
+    """
+    if steps < 1:
+        raise ValueError(f"time_limit needs at least 1 step, got {steps}")
+
+    def reset(key: Key) -> tuple[Wrapped, Observation]:
+        state, observation = environment.reset(key)
+        return Wrapped(state, jnp.zeros((), jnp.int32)), observation
+
+    def step(key: Key, state: Wrapped, action: Action) -> tuple[Wrapped, Timestep]:
+        inner, timestep = environment.step(key, state.inner, action)
+        elapsed = state.memory + 1
+        truncated = (timestep.truncated | (elapsed >= steps)) & ~timestep.terminated
+        return Wrapped(inner, elapsed), timestep._replace(truncated=truncated)
+
+    return environment._replace(
+        reset=reset, step=step, max_steps=min(steps, environment.max_steps), render=_render_inner(environment)
+    )
+
+
+def frame_stack(environment: Environment, frames: int) -> Environment:
+    """Observe the last `frames` observations at once, oldest first; a reset repeats the first one.
+
+    Vectors `[n]` are concatenated to `[frames * n]`, images `[H, W, C]` along their channels to `[H, W, frames * C]`,
+    and images without channels `[H, W]` become `[H, W, frames]`.
+
+    Raises ValueError for `Discrete` and scalar observations, and if `frames` is not positive.
+    """
+    space = environment.observation_space
+    if frames < 1 or isinstance(space, Discrete) or space.shape == ():
+        raise ValueError(f"frame_stack needs frames >= 1 and array observations, got {frames} and {space}")
+    flat_image = len(space.shape) == 2
+
+    def stack(history: list[Array]) -> Array:
+        return jnp.stack(history, axis=-1) if flat_image else jnp.concatenate(history, axis=-1)
+
+    def bound(x: Any) -> Any:
+        if np.ndim(x) == 0:
+            return x
+        return jnp.stack([x] * frames, axis=-1) if flat_image else jnp.concatenate([x] * frames, axis=-1)
+
+    def reset(key: Key) -> tuple[Wrapped, Observation]:
+        state, observation = environment.reset(key)
+        history = jnp.stack([observation] * frames)  # [frames, ...]
+        return Wrapped(state, history), stack(list(history))
+
+    def step(key: Key, state: Wrapped, action: Action) -> tuple[Wrapped, Timestep]:
+        inner, timestep = environment.step(key, state.inner, action)
+        history = jnp.concatenate([state.memory[1:], timestep.observation[None]])
+        return Wrapped(inner, history), timestep._replace(observation=stack(list(history)))
+
+    shape = (*space.shape, frames) if flat_image else (*space.shape[:-1], frames * space.shape[-1])
+    stacked = Box(bound(space.low), bound(space.high), shape, space.dtype)
+    return environment._replace(reset=reset, step=step, observation_space=stacked, render=_render_inner(environment))
+
+
+def flatten_observation(environment: Environment) -> Environment:
+    """Observe a float32 vector: a `Discrete` observation as its one-hot code, an array row by row."""
+    space = environment.observation_space
+    if isinstance(space, Discrete):
+        flat = Box(0.0, 1.0, (space.n,))
+    else:
+        size = int(np.prod(space.shape))
+        low, high = (x if np.ndim(x) == 0 else x.reshape(-1) for x in (space.low, space.high))
+        low, high = (float(x) if isinstance(x, bool) else x for x in (low, high))
+        flat = Box(low, high, (size,))
+
+    def flatten(observation: Observation) -> Observation:
+        if isinstance(space, Discrete):
+            return jax.nn.one_hot(observation, space.n)
+        return observation.reshape(-1).astype(jnp.float32)
+
+    return _map_observations(environment, flatten)._replace(observation_space=flat)
+
+
+def sticky_actions(environment: Environment, probability: float | Array = 0.25) -> Environment:
+    """With `probability`, repeat the action executed last instead of the one chosen (Machado et al., 2018).
+
+    It makes deterministic games stochastic. The first action of an episode is always the chosen one. MinAtar's authors
+    use 0.1, the Arcade Learning Environment 0.25. `probability` may be traced.
+    """
+    space = environment.action_space
+
+    def reset(key: Key) -> tuple[Wrapped, Observation]:
+        state, observation = environment.reset(key)
+        no_action = jnp.zeros(space.shape, space.dtype)
+        return Wrapped(state, (no_action, jnp.zeros((), bool))), observation
+
+    def step(key: Key, state: Wrapped, action: Action) -> tuple[Wrapped, Timestep]:
+        inner_key, sticky_key = jax.random.split(key)
+        previous, started = state.memory
+        sticks = started & jax.random.bernoulli(sticky_key, probability)
+        action = jnp.where(sticks, previous, jnp.asarray(action, space.dtype))
+        inner, timestep = environment.step(inner_key, state.inner, action)
+        return Wrapped(inner, (action, jnp.ones_like(started))), timestep
+
+    return environment._replace(reset=reset, step=step, render=_render_inner(environment))
+
+
+def frozen_normalization(environment: Environment, statistics: RunningStatistics, clip: float = 10.0) -> Environment:
+    """Observations normalised with `statistics` that never change: for evaluation with those found in training."""
+    space = Box(-clip, clip, environment.observation_space.shape)
+    wrapped = _map_observations(environment, lambda observation: normalize(statistics, observation, clip))
+    return wrapped._replace(observation_space=space)
+
+
+def normalize_observations(environments: VectorEnvironment, clip: float = 10.0) -> VectorEnvironment:
+    """Observations with mean 0 and variance 1, as far as they have been seen, clipped to `[-clip, clip]`.
+
+    The running statistics are updated with every batch of raw observations to act on, then used for it and for the
+    successors of the same step. They ride beside the environments' states: `state.environment.memory` is the
+    `RunningStatistics` to evaluate with (`frozen_normalization`). A learner that must act and learn with the same
+    statistics for a whole rollout keeps its own, with `purerl.normalization`.
+    """
+    shape = environments.observation_space.shape
+
+    def updated(state: VectorState, statistics: RunningStatistics) -> tuple[VectorState, RunningStatistics]:
+        statistics = update_statistics(statistics, state.observation)
+        observation = normalize(statistics, state.observation, clip)
+        return state.replace(environment=Wrapped(state.environment, statistics), observation=observation), statistics
+
+    def reset(key: Key) -> VectorState:
+        return trees.strongly_typed(updated(environments.reset(key), init_statistics(shape))[0])
+
+    def step(key: Key, state: VectorState, action: Action) -> tuple[VectorState, Timestep]:
+        inner, timestep = environments.step(key, state.replace(environment=state.environment.inner), action)
+        state, statistics = updated(inner, state.environment.memory)
+        return state, timestep._replace(observation=normalize(statistics, timestep.observation, clip))
+
+    return environments._replace(reset=reset, step=step, observation_space=Box(-clip, clip, shape))
+
+
+def scale_rewards(environments: VectorEnvironment, discount: float | Array, clip: float = 10.0) -> VectorEnvironment:
+    """Rewards divided by the running standard deviation of the discounted return, clipped to `[-clip, clip]`.
+
+    The return in question runs forwards, `R <- discount R + reward`, one per environment, and starts anew with every
+    episode (Engstrom et al., 2020, after OpenAI Baselines). The mean is not subtracted: that would change which policy
+    is best. Episode statistics still count the raw rewards. `discount` may be traced.
+    """
+
+    def reset(key: Key) -> VectorState:
+        state = environments.reset(key)
+        memory = jnp.zeros(environments.num_envs), init_statistics(())
+        return trees.strongly_typed(state.replace(environment=Wrapped(state.environment, memory)))
+
+    def step(key: Key, state: VectorState, action: Action) -> tuple[VectorState, Timestep]:
+        returns, statistics = state.environment.memory
+        inner, timestep = environments.step(key, state.replace(environment=state.environment.inner), action)
+        returns = discount * returns + timestep.reward
+        statistics = update_statistics(statistics, returns)
+        reward = jnp.clip(timestep.reward / jnp.sqrt(statistics.variance + 1e-8), -clip, clip)
+        returns = jnp.where(timestep.terminated | timestep.truncated, 0.0, returns)
+        inner = inner.replace(environment=Wrapped(inner.environment, (returns, statistics)))
+        return inner, timestep._replace(reward=reward)
+
+    return environments._replace(reset=reset, step=step)
+
+
+def _map_observations(environment: Environment, function: Callable[[Observation], Observation]) -> Environment:
+    """`environment` with `function` applied to every observation (the space is the caller's to set)."""
+
+    def reset(key: Key) -> tuple[EnvState, Observation]:
+        state, observation = environment.reset(key)
+        return state, function(observation)
+
+    def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
+        state, timestep = environment.step(key, state, action)
+        return state, timestep._replace(observation=function(timestep.observation))
+
+    return environment._replace(reset=reset, step=step)
+
+
+def _render_inner(environment: Environment) -> Callable[[Wrapped], Any] | None:
+    """How to draw a wrapped state: draw the state inside."""
+    render = environment.render
+    return None if render is None else lambda state: render(state.inner)
