@@ -1,7 +1,7 @@
 """The training loop: the only one in the package.
 
-`train` is a pure function: `jit(vmap(train))` is a sweep, and a `train` inside a `train` is meta-learning. The host-side
-`purerl.run` executes the same loop piece by piece through `start` and `advance`.
+`train` is a pure function: `jit(vmap(train))` is a sweep, and a `train` inside a `train` is meta-learning. The
+host-side `purerl.run` executes the same loop piece by piece through `start` and `advance`.
 """
 
 from typing import NamedTuple

@@ -110,6 +110,15 @@ class Time(NamedTuple):
     iteration: Array  # int32, from 0
     progress: Array  # float32 in [0, 1): iteration / iterations of the whole run
 
+    def crosses(self, period: int, steps: int) -> Array:
+        """Whether this iteration of `steps` steps reaches a multiple of `period` steps (scalar bool, unbatched).
+
+        An interval counted so is kept on average whatever `steps` is, where `step % period == 0` would miss it. Exact
+        for any number of iterations: nothing here grows with the length of the run.
+        """
+        into_period = (self.iteration % period) * (steps % period) % period
+        return into_period + steps >= period
+
 
 class Algorithm(NamedTuple):
     """A learner. `step` is one iteration: collect, then all the updates that belong to it."""

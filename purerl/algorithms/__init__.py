@@ -1,0 +1,18 @@
+"""The table of algorithms. Every one of them is a module with a `Config` and a `make(environment, config)`."""
+
+import difflib
+import importlib
+from types import ModuleType
+
+ALGORITHMS: dict[str, str] = {
+    "dqn": "purerl.algorithms.value_based.dqn",
+    "ppo": "purerl.algorithms.policy_gradient.ppo",
+}
+
+
+def load(name: str) -> ModuleType:
+    """The module of an algorithm in the table; ValueError with the nearest names if there is none of that name."""
+    if name not in ALGORITHMS:
+        near = difflib.get_close_matches(name.lower(), ALGORITHMS, n=3, cutoff=0.3) or list(ALGORITHMS)
+        raise ValueError(f"unknown algorithm {name!r}; did you mean {' or '.join(near)}?")
+    return importlib.import_module(ALGORITHMS[name])

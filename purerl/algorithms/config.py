@@ -1,0 +1,107 @@
+"""Checks of configurations, made before anything is compiled."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import jax
+import numpy as np
+
+from purerl.types import Box, Discrete, Environment, Space
+
+
+def check_config(
+    config: Any,
+    *,
+    positive: Sequence[str] = (),
+    non_negative: Sequence[str] = (),
+    fraction: Sequence[str] = (),
+    infinite: Sequence[str] = (),
+) -> None:
+    """Raise unless every field has the type of its annotation and lies in its range.
+
+    A `float` field may be traced (then its range cannot be checked) and must otherwise be finite, unless it is named in
+    `infinite`. Every other field chooses a program and must be a plain Python value.
+
+    Args:
+        config: a frozen dataclass.
+        positive: fields that must be > 0.
+        non_negative: fields that must be >= 0.
+        fraction: fields that must be in [0, 1].
+        infinite: float fields that may also be infinity, meaning "off".
+
+    Raises TypeError for a value of the wrong type (a traced or batched static field among them), ValueError for one
+    out of range; both name the field, the value and what to do instead.
+    """
+    algorithm = type(config).__module__.rpartition(".")[2]
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        where = f"{algorithm}: {field.name}"
+        if hints[field.name] is float:
+            _check_float(where, value, may_be_infinite=field.name in infinite)
+        else:
+            _check_static(where, value, hints[field.name])
+    ranges = [(positive, lambda x: x > 0, "> 0"), (non_negative, lambda x: x >= 0, ">= 0")]
+    ranges.append((fraction, lambda x: 0 <= x <= 1, "in [0, 1]"))
+    for names, holds, description in ranges:
+        for name in names:
+            value = getattr(config, name)
+            if is_concrete(value) and not np.all(holds(np.asarray(value))):
+                raise ValueError(f"{algorithm}: {name} must be {description}, got {value}")
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether `value` can be looked at now: not traced by `jit`, `vmap` or `grad`."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def _check_float(where: str, value: Any, may_be_infinite: bool) -> None:
+    if not is_concrete(value):
+        return
+    if isinstance(value, bool | str) or np.shape(value) != ():
+        raise TypeError(f"{where} must be one number, got {value!r}; to train with several values, vmap over them")
+    number = float(value)
+    if math.isnan(number) or (math.isinf(number) and not may_be_infinite):
+        raise ValueError(f"{where} must be a finite number, got {number}")
+
+
+def _check_static(where: str, value: Any, annotation: Any) -> None:
+    if isinstance(value, jax.Array):
+        raise TypeError(
+            f"{where} chooses a program and cannot be traced, vmapped or an array: only float fields can be swept "
+            f"inside one program; make one algorithm per value of this field"
+        )
+    if get_origin(annotation) is Literal:
+        if value not in get_args(annotation):
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, get_args(annotation)))}, got {value!r}")
+        return
+    expected = get_origin(annotation) or annotation
+    right = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+    if not right:
+        raise TypeError(f"{where} must be of type {getattr(expected, '__name__', expected)}, got {value!r}")
+    if expected is tuple and not all(isinstance(x, get_args(annotation)[0]) for x in value):
+        raise TypeError(f"{where} must be a tuple of {get_args(annotation)[0].__name__}, got {value!r}")
+
+
+def require_discrete(algorithm: str, environment: Environment) -> Discrete:
+    """The environment's action space, which must be discrete; TypeError with a way out otherwise."""
+    space = environment.action_space
+    if not isinstance(space, Discrete):
+        raise TypeError(
+            f"{algorithm} needs discrete actions, but {environment.name} has continuous ones (shape {space.shape}); "
+            f"use an algorithm for continuous actions, for example ppo"
+        )
+    return space
+
+
+def require_vector_actions(algorithm: str, environment: Environment) -> Space:
+    """The environment's action space, which must be discrete or a vector of reals; TypeError otherwise."""
+    space = environment.action_space
+    if isinstance(space, Box) and len(space.shape) != 1:
+        raise TypeError(
+            f"{algorithm} needs discrete actions or a vector of continuous ones, but the actions of {environment.name} "
+            f"have shape {space.shape}; reshape them in a wrapper"
+        )
+    return space

@@ -1,0 +1,236 @@
+"""Deep Q-learning (Mnih et al., 2015).
+
+Act epsilon-greedily, remember every transition, and regress Q on its own bootstrapped target over replayed ones:
+
+    y = r + discount (1 - terminated) max_a' Q_target(s', a'),    minimise  loss(Q(s, a) - y)
+
+where no gradient flows through y and Q_target is a copy of Q that follows it slowly. An iteration is
+`steps_per_iteration` steps of every environment, one block written to the replay, then `updates_per_iteration` updates.
+
+Mnih, V. et al. (2015), "Human-level control through deep reinforcement learning", Nature 518.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from purerl.algorithms.config import check_config, require_discrete
+from purerl.environments.vectorize import VectorState, vectorize
+from purerl.exploration import epsilon_greedy, linear_schedule
+from purerl.networks.heads import QNetwork
+from purerl.operators.temporal_difference import half_square, huber, q_learning_target
+from purerl.replay import ReplayState, uniform_replay
+from purerl.types import Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
+
+Params = Any
+
+
+@dataclass(frozen=True)
+class Config:
+    """Floats are swept by one program; every other field chooses a program."""
+
+    learning_rate: float = 2.5e-4
+    """Step size of Adam, > 0."""
+    anneal_learning_rate: bool = False
+    """Let the step size fall linearly to 0 over the run."""
+    adam_epsilon: float = 1e-8
+    """Added to Adam's denominator, > 0."""
+    max_gradient_norm: float = 10.0
+    """Gradients are scaled down to this global norm, > 0; inf is off."""
+    discount: float = 0.99
+    """Weight of the next step's reward, in [0, 1]."""
+    loss: Literal["huber", "squared"] = "huber"
+    """Loss on the TD error; huber (delta 1) is the paper's error clipping."""
+    num_envs: int = 10
+    """Environments stepped side by side."""
+    steps_per_iteration: int = 1
+    """Steps of every environment between two rounds of updates."""
+    updates_per_iteration: int = 1
+    """Gradient updates in each round."""
+    batch_size: int = 128
+    """Transitions per update."""
+    replay_capacity: int = 10_000
+    """Transitions kept; a multiple of num_envs x steps_per_iteration."""
+    warm_up_steps: int = 1_000
+    """Environment steps of random actions before the first update (rounded up to whole iterations)."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the beginning, in [0, 1]."""
+    epsilon_end: float = 0.05
+    """Probability of a random action in the end, in [0, 1]; also of the policy with greedy=False."""
+    exploration_fraction: float = 0.5
+    """Share of the run over which epsilon falls linearly, in (0, 1]."""
+    target_period: int = 500
+    """Environment steps between two updates of the target network."""
+    target_rate: float = 1.0
+    """How far the target moves towards the parameters at an update, in [0, 1]: 1 copies, 0.005 is Polyak averaging."""
+    widths: tuple[int, ...] = (120, 84)
+    """Units of the hidden layers (after the convolution, for images)."""
+    activation: str = "relu"
+    """relu, tanh, swish, elu, gelu or leaky_relu."""
+    layer_norm: bool = False
+    """LayerNorm before every activation."""
+
+
+class Transition(NamedTuple):
+    """One step; a truncated one is not terminated, so its target bootstraps from the true successor."""
+
+    observation: Observation
+    action: Array
+    reward: Array
+    terminated: Array
+    successor: Observation
+
+
+class State(struct.PyTreeNode):
+    """Arrays only; the clock is the driver's."""
+
+    params: Params
+    target_params: Params
+    optimizer: optax.OptState
+    environments: VectorState
+    replay: ReplayState
+    key: Key
+
+
+def make(environment: Environment, config: Config) -> Algorithm:
+    """DQN on `environment`, which must have discrete actions.
+
+    Raises TypeError for continuous actions or a traced static field, ValueError for a value out of range, a replay that
+    is not a multiple of the block, or a batch or warm-up that does not fit the replay.
+    """
+    check(config)
+    actions = require_discrete("dqn", environment)
+    environments = vectorize(environment, config.num_envs)
+    network = QNetwork(environment.observation_space, actions.n, config.widths, config.activation, config.layer_norm)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
+        optax.adam(config.learning_rate, eps=config.adam_epsilon),
+    )
+    block = config.num_envs * config.steps_per_iteration
+    warm_up_blocks = max(1, -(-config.warm_up_steps // block))
+    replay = uniform_replay(config.replay_capacity, block)
+    error_loss = huber if config.loss == "huber" else half_square
+
+    def collect(params: Params, state: VectorState, key: Key, epsilon: Array) -> tuple[VectorState, Transition]:
+        """`steps_per_iteration` steps of every environment, as one block `[block, ...]`."""
+
+        def body(state: VectorState, keys: Key) -> tuple[VectorState, Transition]:
+            action = epsilon_greedy(keys[0], network.apply(params, state.observation), epsilon)
+            successor, timestep = environments.step(keys[1], state, action)
+            transition = Transition(
+                state.observation, action, timestep.reward, timestep.terminated, timestep.observation
+            )
+            return successor, transition
+
+        state, transitions = jax.lax.scan(body, state, jax.random.split(key, (config.steps_per_iteration, 2)))
+        return state, jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), transitions)
+
+    def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, Metrics]:
+        successor_values = network.apply(target_params, batch.successor)
+        targets = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None))
+        target = targets(batch.reward, batch.terminated, successor_values, config.discount)
+        values = network.apply(params, batch.observation)
+        chosen = jnp.sum(jnp.where(jax.nn.one_hot(batch.action, actions.n, dtype=bool), values, 0.0), axis=-1)
+        mean_loss = jnp.mean(error_loss(chosen - target))
+        return mean_loss, {"loss": mean_loss, "q_value": jnp.mean(chosen)}
+
+    def update(state: State, batch: Transition, rate: Array) -> tuple[State, Metrics]:
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer)
+        params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
+        return state.replace(params=params, optimizer=optimizer_state), metrics
+
+    def init(key: Key) -> State:
+        network_key, reset_key, warm_up_key, key = jax.random.split(key, 4)
+        states = environments.reset(reset_key)
+        params = network.init(network_key, states.observation)
+
+        def warm_up(carry, inputs):
+            states, stored = carry
+            key, written = inputs
+            states, transitions = collect(params, states, key, jnp.ones(()))
+            return (states, replay.add(stored, transitions, written)), None
+
+        example = jax.eval_shape(lambda: collect(params, states, warm_up_key, jnp.ones(()))[1])
+        stored = replay.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example))
+        warm_up_inputs = (jax.random.split(warm_up_key, warm_up_blocks), jnp.arange(warm_up_blocks))
+        (states, stored), _ = jax.lax.scan(warm_up, (states, stored), warm_up_inputs)
+        return State(params, jax.tree.map(jnp.copy, params), optimizer.init(params), states, stored, key)
+
+    def step(state: State, time: Time) -> tuple[State, Metrics]:
+        act_key, sample_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
+        epsilon = linear_schedule(time.progress, config.epsilon_start, config.epsilon_end, config.exploration_fraction)
+        rate = 1.0 - time.progress if config.anneal_learning_rate else jnp.ones(())
+        environments_state, block_of_transitions = collect(
+            state.params, state.environments.clear_statistics(), act_key, epsilon
+        )
+        written = warm_up_blocks + time.iteration
+        stored = replay.add(state.replay, block_of_transitions, written)
+        batches = replay.sample(stored, sample_key, written + 1, config.updates_per_iteration * config.batch_size)
+        shape = (config.updates_per_iteration, config.batch_size)
+        batches = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), batches)
+        learner = state.replace(replay=None, environments=None)
+        learner, metrics = jax.lax.scan(lambda s, batch: update(s, batch, rate), learner, batches)
+        target_rate = jnp.where(time.crosses(config.target_period, block), config.target_rate, 0.0)
+        target_params = optax.incremental_update(learner.params, state.target_params, target_rate)
+        state = learner.replace(target_params=target_params, environments=environments_state, replay=stored)
+        metrics = jax.tree.map(jnp.mean, metrics)
+        return state, metrics | {"epsilon": epsilon} | environments_state.statistics.metrics()
+
+    def policy(state: State, greedy: bool = True) -> Policy:
+        def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Array]:
+            values = network.apply(state.params, observation)
+            action = jnp.argmax(values, axis=-1) if greedy else epsilon_greedy(key, values, config.epsilon_end)
+            return memory, action
+
+        return Policy(init=lambda key: (), act=act)
+
+    def snapshot(state: State) -> State:
+        return State(state.params, *[None] * 5)
+
+    return Algorithm(
+        name="dqn",
+        config=config,
+        environment=environment,
+        init=init,
+        step=step,
+        policy=policy,
+        snapshot=snapshot,
+        env_steps_per_iteration=block,
+        env_steps_of_init=warm_up_blocks * block,
+    )
+
+
+def check(config: Config) -> None:
+    """Raise if the fields do not fit their ranges or one another."""
+    check_config(
+        config,
+        positive=(
+            "learning_rate",
+            "adam_epsilon",
+            "max_gradient_norm",
+            "num_envs",
+            "steps_per_iteration",
+            "updates_per_iteration",
+            "batch_size",
+            "exploration_fraction",
+            "target_period",
+        ),
+        non_negative=("warm_up_steps",),
+        fraction=("discount", "epsilon_start", "epsilon_end", "exploration_fraction", "target_rate"),
+        infinite=("max_gradient_norm",),
+    )
+    if config.batch_size > config.replay_capacity:
+        raise ValueError(
+            f"dqn: batch_size ({config.batch_size}) is larger than replay_capacity ({config.replay_capacity}); "
+            f"raise replay_capacity or lower batch_size"
+        )
+    if config.warm_up_steps > config.replay_capacity:
+        raise ValueError(
+            f"dqn: warm_up_steps ({config.warm_up_steps}) exceed replay_capacity ({config.replay_capacity}); "
+            f"what does not fit would be overwritten before it is used"
+        )

@@ -1,0 +1,26 @@
+"""Exploration: schedules of progress, and ways to act at random."""
+
+import jax
+import jax.numpy as jnp
+
+from purerl.types import Array, Key
+
+
+def linear_schedule(progress: Array, start: float | Array, end: float | Array, fraction: float | Array) -> Array:
+    """From `start` to `end` in a straight line over the first `fraction` of training, then `end`.
+
+    `progress` is the share of the run that is over, in [0, 1) (`time.progress`).
+    """
+    return start + (end - start) * jnp.clip(progress / fraction, 0.0, 1.0)
+
+
+def epsilon_greedy(key: Key, action_values: Array, epsilon: float | Array) -> Array:
+    """Greedy with probability 1 - epsilon, else uniform over *all* actions (Mnih et al., 2015).
+
+    `action_values` is `[..., A]`, the actions are int32 `[...]`. The greedy action so has probability
+    `1 - epsilon + epsilon / A`.
+    """
+    explore_key, action_key = jax.random.split(key)
+    greedy = jnp.argmax(action_values, axis=-1)
+    uniform = jax.random.randint(action_key, greedy.shape, 0, action_values.shape[-1])
+    return jnp.where(jax.random.uniform(explore_key, greedy.shape) < epsilon, uniform, greedy)

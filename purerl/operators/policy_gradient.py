@@ -1,0 +1,50 @@
+"""Surrogate objectives of policy-gradient methods, on batches `[B]`."""
+
+import chex
+import jax.numpy as jnp
+
+from purerl.types import Array
+
+
+def clipped_surrogate(
+    log_probability: Array, old_log_probability: Array, advantage: Array, clip: float | Array
+) -> Array:
+    """PPO's clipped objective, to be maximised (Schulman et al., 2017); `[B]` in, scalar (the mean) out.
+
+    L = mean min(rho A, clip(rho, 1 - clip, 1 + clip) A),    rho = pi(a | s) / pi_old(a | s)
+    """
+    chex.assert_rank([log_probability, old_log_probability, advantage], 1)
+    chex.assert_equal_shape([log_probability, old_log_probability, advantage])
+    ratio = jnp.exp(log_probability - old_log_probability)
+    return jnp.mean(jnp.minimum(ratio * advantage, jnp.clip(ratio, 1.0 - clip, 1.0 + clip) * advantage))
+
+
+def value_loss(value: Array, target: Array) -> Array:
+    """Half the mean squared error of a value `[B]` against its target `[B]`."""
+    chex.assert_rank([value, target], 1)
+    chex.assert_equal_shape([value, target])
+    return 0.5 * jnp.mean(jnp.square(value - target))
+
+
+def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: float | Array) -> Array:
+    """PPO's value loss that does not let the value move further than `clip` from the one that acted (`[B]` each).
+
+    mean max((V - R)^2, (V_old + clip(V - V_old, -clip, clip) - R)^2) / 2
+    """
+    chex.assert_rank([value, old_value, target], 1)
+    chex.assert_equal_shape([value, old_value, target])
+    near = old_value + jnp.clip(value - old_value, -clip, clip)
+    return 0.5 * jnp.mean(jnp.maximum(jnp.square(value - target), jnp.square(near - target)))
+
+
+def standardize(advantage: Array) -> Array:
+    """Zero mean and unit deviation over the batch `[B]` (PPO does this per minibatch); 1e-8 guards a constant one."""
+    chex.assert_rank(advantage, 1)
+    return (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8)
+
+
+def approximate_kl(log_probability: Array, old_log_probability: Array) -> Array:
+    """The k3 estimate of KL(pi_old || pi), `mean(rho - 1 - log rho)` over actions of pi_old; never negative."""
+    chex.assert_equal_shape([log_probability, old_log_probability])
+    log_ratio = log_probability - old_log_probability
+    return jnp.mean(jnp.expm1(log_ratio) - log_ratio)
