@@ -1,0 +1,243 @@
+"""Checkpoints of a training, exact to the last bit, and the refusal to load the wrong one.
+
+A checkpoint is written by orbax as a directory that appears in one rename, so a kill at any moment leaves the last
+complete one. It has three items: `training` (all of `purerl.train.Training`, vmapped over the seeds), `policy` (only
+what acting needs, of the last and of the best parameters, so that evaluating never loads a replay) and `metadata`
+(JSON). Nothing is pickled. Trees are stored as flat `{path: array}` dictionaries: keys as their key data, leaves
+without elements left out; loading puts them back into a template made by `jax.eval_shape`.
+"""
+
+import contextlib
+import importlib.metadata
+import logging
+import platform
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from purerl.configuration import to_json
+from purerl.types import Algorithm, Environment
+
+FORMAT = 1
+KEEP = 2  # how many checkpoints stay on disk
+
+Tree = TypeVar("Tree")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or from another run."""
+
+
+class Progress(NamedTuple):
+    """How far a run was when it was saved."""
+
+    iteration: int
+    train_seconds: float
+    compile_seconds: float
+
+
+def describe_environment(environment: Environment | None) -> dict[str, Any] | None:
+    """Name and parameters as JSON: what `purerl.environments.make` needs to build it again."""
+    if environment is None:
+        return None
+    parameters = {}
+    for name, value in environment.parameters.items():
+        try:
+            parameters[name] = to_json(value, name)
+        except TypeError:  # a function, a model: it can be compared by type, not rebuilt
+            parameters[name] = f"<{type(value).__qualname__}>"
+    return {"name": environment.name, "parameters": parameters}
+
+
+def metadata(
+    algorithm: Algorithm,
+    seeds: Sequence[int],
+    iterations: int,
+    group: int,
+    evaluation: tuple[Environment, int] | None,
+) -> dict[str, Any]:
+    """What must agree for a run to be continued, as JSON.
+
+    Args:
+        algorithm: gives name, config and environment.
+        seeds: one per agent.
+        iterations: of the whole run; schedules depend on it.
+        group: iterations between two evaluations.
+        evaluation: the environment evaluated on and the number of episodes; None without evaluation.
+    """
+    evaluated = evaluation and {"environment": describe_environment(evaluation[0]), "episodes": evaluation[1]}
+    return {
+        "format": FORMAT,
+        "algorithm": algorithm.name,
+        "config": to_json(algorithm.config),
+        "environment": describe_environment(algorithm.environment),
+        "evaluation": evaluated,
+        "seeds": list(seeds),
+        "iterations": iterations,
+        "group": group,
+        "env_steps_of_init": algorithm.env_steps_of_init,
+        "env_steps_per_iteration": algorithm.env_steps_per_iteration,
+        "purerl": importlib.metadata.version("purerl"),
+        "numerics": {
+            "jax": jax.__version__,
+            "jaxlib": importlib.metadata.version("jaxlib"),
+            "python": platform.python_version(),
+            "device": jax.devices()[0].device_kind,
+        },
+    }
+
+
+def check(saved: dict[str, Any], current: dict[str, Any], where: Path) -> None:
+    """Raise CheckpointError, listing every difference, unless `saved` and `current` metadata are of the same run.
+
+    Another jax, python or kind of device only warns: the run goes on, but not bit for bit.
+    """
+    if saved.get("format") != FORMAT:
+        raise CheckpointError(f"{where} has checkpoint format {saved.get('format')}, this purerl reads {FORMAT}")
+    lines = [
+        f"  {name}: saved {before!r}, now {now!r}"
+        for name, before, now in _differences(saved, current)
+        if not name.startswith("numerics")
+    ]
+    if lines:
+        raise CheckpointError(f"{where} belongs to another run, it cannot be resumed as this one:\n" + "\n".join(lines))
+    for name, before, now in _differences(saved["numerics"], current["numerics"]):
+        message = f"{where} was saved with {name} {before}, now it is {now}: bit-identical results are not promised"
+        warnings.warn(message, stacklevel=3)
+
+
+def _differences(saved: Any, current: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if not (isinstance(saved, dict) and isinstance(current, dict)):
+        if saved != current:
+            yield prefix, saved, current
+        return
+    for name in sorted(saved.keys() | current.keys()):
+        path = f"{prefix}.{name}" if prefix else name
+        yield from _differences(saved.get(name, "nothing"), current.get(name, "nothing"), path)
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _key_implementation(key: Any) -> Any:
+    """Which generator a key (or the `jax.ShapeDtypeStruct` of one) belongs to."""
+    found: list[Any] = []
+    jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
+    return found[0]
+
+
+def flatten(tree: Any) -> dict[str, jax.Array]:
+    """A tree of arrays as `{path: array}`: keys as key data, leaves without elements left out."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p): jax.random.key_data(x) if _is_key(x) else x for p, x in leaves if x.size}
+
+
+def unflatten(template: Tree, arrays: dict[str, jax.Array]) -> Tree:
+    """The inverse of `flatten` for a tree like `template` (arrays or `jax.ShapeDtypeStruct`s)."""
+
+    def leaf(path, x):
+        if not x.size:
+            return jnp.zeros(x.shape, x.dtype)
+        array = arrays[jax.tree_util.keystr(path)]
+        return jax.random.wrap_key_data(array, impl=_key_implementation(x)) if _is_key(x) else array
+
+    return jax.tree_util.tree_map_with_path(leaf, template)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax's remarks about its own options off the console; errors still come through."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class Checkpoints(NamedTuple):
+    """An open directory of checkpoints."""
+
+    manager: Any  # orbax.checkpoint.CheckpointManager
+    directory: Path
+
+    def latest(self) -> int | None:
+        """Iterations done at the newest complete checkpoint; None if there is none."""
+        return self.manager.latest_step()
+
+    def save(self, progress: Progress, training: Any, policy: Any, metadata: dict[str, Any]) -> None:
+        """Start writing a checkpoint in the background. The arrays must not be donated before `wait` returns."""
+        import orbax.checkpoint as ocp
+
+        record = {"run": metadata, "progress": progress._asdict()}
+        items = ocp.args.Composite(
+            training=ocp.args.StandardSave(flatten(training)),
+            policy=ocp.args.StandardSave(flatten(policy)),
+            metadata=ocp.args.JsonSave(record),
+        )
+        with _quiet():
+            self.manager.save(progress.iteration, args=items)
+
+    def wait(self) -> None:
+        """Return when everything is on disk; raises what went wrong in the background."""
+        self.manager.wait_until_finished()
+
+    def read_metadata(self) -> tuple[dict[str, Any], Progress]:
+        """The metadata of the newest checkpoint. Raises CheckpointError if there is none."""
+        import orbax.checkpoint as ocp
+
+        items = self._restore(metadata=ocp.args.JsonRestore())
+        return items.metadata["run"], Progress(**items.metadata["progress"])
+
+    def restore(self, item: str, template: Tree, device: Any) -> Tree:
+        """Item `training` or `policy` of the newest checkpoint, like `template`, committed to `device`."""
+        import orbax.checkpoint as ocp
+
+        sharding = jax.sharding.SingleDeviceSharding(device)
+        flat = jax.eval_shape(flatten, template)
+        shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for path, x in flat.items()}
+        items = self._restore(**{item: ocp.args.StandardRestore(shapes)})
+        return jax.device_put(unflatten(template, items[item]), device)
+
+    def _restore(self, **items: Any) -> Any:
+        import orbax.checkpoint as ocp
+
+        step = self.latest()
+        if step is None:
+            raise CheckpointError(f"{self.directory} holds no complete checkpoint")
+        try:
+            with _quiet():
+                return self.manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError, OSError) as error:
+            raise CheckpointError(f"checkpoint {self.directory / str(step)} cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def opened(directory: Path, read_only: bool = False) -> Iterator[Checkpoints]:
+    """Open a directory of checkpoints; a writer makes it, and clears what killed writers left, a reader does not.
+
+    Leaving the context waits for what is still being written.
+    """
+    import orbax.checkpoint as ocp
+
+    directory = directory.absolute()
+    if read_only and not directory.exists():
+        raise CheckpointError(f"{directory} does not exist: there is nothing to load")
+    options = (
+        ocp.CheckpointManagerOptions(read_only=True)
+        if read_only
+        else ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=True, cleanup_tmp_directories=True)
+    )
+    with _quiet():
+        manager = ocp.CheckpointManager(directory, options=options, item_names=("training", "policy", "metadata"))
+    try:
+        yield Checkpoints(manager, directory)
+    finally:
+        with _quiet():
+            manager.close()

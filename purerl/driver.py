@@ -1,0 +1,231 @@
+"""The training loop seen from the host: group by group, watched, saved and resumed.
+
+A group is the iterations between two evaluations. One compiled program, `vmap(advance)` over the seeds with the
+training donated, is called once per group; while the device works on group n + 1, the host reports group n. Two
+things hold whatever happens in between: a line is in the JSONL files before the checkpoint that stands for it, and a
+checkpoint reads only arrays that no later call is given.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import checkpoint, interruption, memory, trees
+from purerl.checkpoint import Checkpoints, Progress
+from purerl.compilation import Programs, compile_programs, training_shapes
+from purerl.evaluate import Evaluation
+from purerl.report import run_directory
+from purerl.report.plots import learning_curve
+from purerl.report.records import Record, RunInformation, aggregate, not_finite, summarise_evaluation
+from purerl.report.sinks import Sink
+from purerl.report.summary import steps_at, summarise
+from purerl.train import EvaluationPlan, Training
+from purerl.types import Algorithm
+
+COPY_LIMIT = 1 << 30  # bytes: a larger training is not copied for its checkpoint, the next group waits instead
+
+
+class RunResult(NamedTuple):
+    """What a run returns. All arrays but those of `training` are on the host."""
+
+    training: Training  # batched over the seeds
+    metrics: dict[str, np.ndarray]  # each [seeds, iterations], of the iterations done by this call ({} if none)
+    evaluations: Evaluation | None  # each [seeds, groups, episodes], of the groups done by this call (None if none)
+    summary: dict[str, Any]
+    directory: Path | None
+
+
+class Setup(NamedTuple):
+    """What is fixed during a run."""
+
+    algorithm: Algorithm
+    metadata: dict[str, Any]  # `checkpoint.metadata`
+    plan: EvaluationPlan | None
+    directory: Path | None
+    checkpoints: Checkpoints | None
+    checkpoint_every: int  # groups
+    sinks: Sequence[Sink]
+
+    def note(self, message: str) -> None:
+        """Say something to whoever watches."""
+        for sink in self.sinks:
+            sink.note(message)
+
+
+class Group(NamedTuple):
+    """What one call of the program leaves behind: arrays that may still be on their way."""
+
+    iteration: int  # iterations done with this group
+    metrics: Any  # each [seeds, iterations of the group]
+    evaluation: Evaluation | None  # each [seeds, episodes]
+    to_save: tuple[Any, Any] | None  # the training and its snapshots
+
+
+@dataclasses.dataclass
+class Log:
+    """What has been reported so far."""
+
+    diverged: np.ndarray  # [seeds] bool
+    last_metrics: dict[str, Any]  # the newest line of metrics.jsonl
+    last_evaluation: dict[str, Any] | None  # the newest line of evaluations.jsonl
+    metrics: list[dict[str, np.ndarray]]  # per group of this session
+    evaluations: list[Evaluation]
+
+
+def execute(setup: Setup) -> RunResult:
+    """Compile, start or restore, train to the end, summarise. See `purerl.run.run` for what it raises."""
+    metadata, device = setup.metadata, jax.devices()[0]
+    keys = jax.device_put(jnp.stack([jax.random.key(seed) for seed in metadata["seeds"]]), device)
+    shapes = training_shapes(setup.algorithm, keys)
+    progress, training = Progress(0, 0.0, 0.0), None
+    if setup.checkpoints is not None and setup.checkpoints.latest() is not None:
+        saved, progress = setup.checkpoints.read_metadata()
+        checkpoint.check(saved, metadata, setup.checkpoints.directory)
+        training = setup.checkpoints.restore("training", shapes, device)
+    log = _read_log(setup, progress.iteration)
+    if training is not None and (progress.iteration == metadata["iterations"] or log.diverged.all()):
+        setup.note(f"nothing to do: the run in {setup.directory} was already finished")
+        return _finish(setup, log, training, progress)
+
+    size, what = trees.nbytes(shapes), f"the training state of {len(keys)} seed{'s' if len(keys) > 1 else ''}"
+    memory.require(size, device, what)
+    setup.note(f"{what} takes {memory.human(size)} on {device}; compiling ...")
+    programs = compile_programs(
+        setup.algorithm,
+        keys,
+        iterations=metadata["iterations"],
+        group=metadata["group"],
+        plan=setup.plan,
+        fresh=training is None,
+    )
+    resumed = f"; resuming after iteration {progress.iteration}" if progress.iteration else ""
+    setup.note(f"compiled in {programs.seconds:.1f} s{resumed}")
+    env_steps = steps_at(metadata, progress.iteration)
+    information = RunInformation(metadata, setup.directory, progress.iteration, env_steps, progress.train_seconds)
+    with contextlib.ExitStack() as on_failure:
+        for sink in setup.sinks:
+            sink.open(information)
+            on_failure.callback(sink.close, None)
+        if training is None:
+            assert programs.init is not None
+            training = programs.init(keys)
+        training, progress = _loop(setup, programs, training, progress, log)
+        on_failure.pop_all()  # nothing failed: the sinks are closed with the summary
+    return _finish(setup, log, training, progress)
+
+
+def _loop(
+    setup: Setup, programs: Programs, training: Training, progress: Progress, log: Log
+) -> tuple[Training, Progress]:
+    """Every group that is left, unless Ctrl-C or the divergence of every seed ends it before."""
+    total, group = setup.metadata["iterations"], setup.metadata["group"]
+    checkpoints, began = setup.checkpoints, time.perf_counter() - progress.train_seconds
+    copies = trees.nbytes(training) <= COPY_LIMIT
+
+    def report(waiting: Group) -> None:
+        now = Progress(waiting.iteration, time.perf_counter() - began, programs.seconds)
+        _report(setup, log, waiting, now)
+        now = now._replace(train_seconds=time.perf_counter() - began)
+        if checkpoints is not None and waiting.to_save is not None:
+            checkpoints.save(now, *waiting.to_save, setup.metadata)
+
+    iteration, saved_at, waiting = progress.iteration, progress.iteration, None
+    with interruption.deferred(setup.note) as interrupted:
+        while iteration < total and not interrupted() and not log.diverged.all():
+            training, metrics, evaluation = programs.advance(training, np.int32(iteration))
+            iteration += group
+            due = checkpoints is not None and iteration // group % setup.checkpoint_every == 0
+            to_save = (programs.copy(training) if copies else training, programs.snapshots(training)) if due else None
+            if waiting is not None:
+                report(waiting)
+            waiting = Group(iteration, metrics, evaluation, to_save)
+            if checkpoints is None or not due:
+                continue
+            saved_at = iteration
+            if not copies:
+                report(waiting)
+                checkpoints.wait()
+                waiting = None
+        if waiting is not None:
+            report(waiting)
+        progress = Progress(iteration, time.perf_counter() - began, programs.seconds)
+        if checkpoints is not None and saved_at < iteration:
+            checkpoints.save(progress, training, programs.snapshots(training), setup.metadata)
+        if checkpoints is not None:
+            checkpoints.wait()
+    return training, progress
+
+
+def _report(setup: Setup, log: Log, group: Group, progress: Progress) -> None:
+    """Fetch a group's numbers, look for divergence, and tell every sink."""
+    metrics, evaluation = jax.device_get((group.metrics, group.evaluation))
+    bad = not_finite(*metrics.values(), *(evaluation or ()))
+    seeds = np.array(setup.metadata["seeds"])
+    if (bad & ~log.diverged).any():
+        new = ", ".join(map(str, seeds[bad & ~log.diverged]))
+        setup.note(f"diverged (a metric is not finite) by iteration {group.iteration}: seed {new}")
+    log.diverged |= bad
+    record = Record(
+        iteration=group.iteration,
+        env_steps=steps_at(setup.metadata, group.iteration),
+        metrics=aggregate(metrics),
+        evaluation=None if evaluation is None else summarise_evaluation(*evaluation),
+        diverged_seeds=seeds[log.diverged].tolist(),
+        train_seconds=progress.train_seconds,
+    )
+    log.metrics.append(metrics)
+    log.last_metrics = {**record.metrics, "diverged_seeds": record.diverged_seeds}
+    if evaluation is not None:
+        log.evaluations.append(evaluation)
+        log.last_evaluation = record.evaluation
+    for sink in setup.sinks:
+        sink.write(record)
+
+
+def _read_log(setup: Setup, iteration: int) -> Log:
+    """What earlier sessions reported up to `iteration`."""
+    lines: dict[str, list[dict[str, Any]]] = {run_directory.METRICS: [], run_directory.EVALUATIONS: []}
+    if setup.directory is not None:
+        for name in lines:
+            read = run_directory.read_lines(setup.directory / name)
+            lines[name] = [line for line in read if line["iteration"] <= iteration]
+    metrics = lines[run_directory.METRICS][-1] if lines[run_directory.METRICS] else {}
+    evaluation = lines[run_directory.EVALUATIONS][-1] if lines[run_directory.EVALUATIONS] else None
+    diverged = np.isin(setup.metadata["seeds"], metrics.get("diverged_seeds", []))
+    return Log(diverged, metrics, evaluation, [], [])
+
+
+def _finish(setup: Setup, log: Log, training: Training, progress: Progress) -> RunResult:
+    """Write the summary and the picture, close the sinks; after a Ctrl-C, say how to go on and raise."""
+    complete = progress.iteration == setup.metadata["iterations"]
+    status = "diverged" if log.diverged.all() else "finished" if complete else "interrupted"
+    summary = summarise(
+        setup.metadata,
+        status=status,
+        **progress._asdict(),
+        metrics=log.last_metrics,
+        evaluation=log.last_evaluation,
+        best_score=np.asarray(training.best.score),
+        best_iteration=np.asarray(training.best.iteration),
+        directory=setup.directory,
+    )
+    if setup.directory is not None:
+        run_directory.write_json(setup.directory / run_directory.SUMMARY, summary)
+        if log.last_evaluation or "episode_return" in log.last_metrics:
+            learning_curve([setup.directory], setup.directory / run_directory.LEARNING_CURVE)
+    for sink in setup.sinks:
+        sink.close(summary)
+    if status == "interrupted":
+        where = setup.directory
+        setup.note(f"interrupted; go on with: purerl train --resume {where}" if where else "interrupted, nothing saved")
+        raise KeyboardInterrupt
+    metrics = {name: np.concatenate([m[name] for m in log.metrics], axis=1) for name in (log.metrics or [{}])[0]}
+    evaluations: Any = jax.tree.map(lambda *x: np.stack(x, axis=1), *log.evaluations) if log.evaluations else None
+    return RunResult(training, metrics, evaluations, summary, setup.directory)

@@ -1,0 +1,51 @@
+"""How much memory there is for a training, before any of it is spent."""
+
+from pathlib import Path
+from typing import Any
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes(device: Any) -> int | None:
+    """Bytes that can still be allocated where `device` keeps its arrays; None where nobody can say."""
+    statistics: dict[str, Any] | None = device.memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    if device.platform != "cpu":
+        return None
+    limits = [x for x in (_host_available(), _control_group_available()) if x is not None]
+    return min(limits) if limits else None
+
+
+def require(needed: int, device: Any, what: str) -> None:
+    """Raise MemoryError, naming the numbers, if `needed` bytes exceed what `device` has left."""
+    available = available_bytes(device)
+    if available is not None and needed > available:
+        raise MemoryError(
+            f"{what} needs {human(needed)}, but {device} has {human(available)} left: "
+            "use fewer seeds, a smaller replay or fewer environments"
+        )
+
+
+def human(count: float) -> str:
+    """Bytes for people: 1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _host_available() -> int | None:
+    table = Path("/proc/meminfo")
+    if not table.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in table.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def _control_group_available() -> int | None:
+    limit, used = CONTROL_GROUP / "memory.max", CONTROL_GROUP / "memory.current"
+    if not (limit.exists() and used.exists()) or limit.read_text().strip() == "max":
+        return None
+    return int(limit.read_text()) - int(used.read_text())

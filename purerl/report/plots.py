@@ -1,0 +1,106 @@
+"""Learning curves of one or several runs: the median over seeds, with bands from 25 to 75 % and from worst to best."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purerl.report import run_directory
+from purerl.report.summary import environment_name
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
+DASHES = ("-", "--", "-.", ":")
+
+
+class Curve(NamedTuple):
+    """One run: returns against environment steps."""
+
+    label: str
+    algorithm: str
+    environment: str
+    quantity: str
+    env_steps: np.ndarray  # [points], per seed
+    returns: np.ndarray  # [points, seeds], NaN where there is no number
+
+
+def read_curve(directory: Path) -> Curve:
+    """The evaluation returns of a run, or its training returns if it was not evaluated.
+
+    Raises FileNotFoundError if `directory` is not a run, ValueError if nothing has been written yet.
+    """
+    config = run_directory.read_json(directory / run_directory.CONFIG)
+    lines = run_directory.read_lines(directory / run_directory.EVALUATIONS)
+    name, quantity = "return_per_seed", "return of evaluation episodes"
+    if not lines:
+        lines = run_directory.read_lines(directory / run_directory.METRICS)
+        name, quantity = "episode_return", "return of training episodes"
+    lines = [line for line in lines if name in line]
+    if not lines:
+        raise ValueError(f"{directory} has no returns to plot yet")
+    return Curve(
+        label=directory.absolute().name,
+        algorithm=config["algorithm"],
+        environment=environment_name(config),
+        quantity=quantity,
+        env_steps=np.array([line["env_steps"] for line in lines]),
+        returns=np.array([line[name] for line in lines], dtype=float),
+    )
+
+
+def learning_curve(directories: Sequence[Path], out: Path) -> Path:
+    """Draw the runs in `directories` into the picture `out` (replaced in one step) and return its path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves = [read_curve(Path(directory)) for directory in directories]
+    figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for i, curve in enumerate(curves):
+        _draw(axes, curve, COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)], alone=len(curves) == 1)
+    axes.set_title(_title(curves))
+    axes.set_xlabel("environment steps (per seed)")
+    axes.set_ylabel(", ".join(sorted({curve.quantity for curve in curves})))
+    axes.xaxis.set_major_formatter(_engineering())
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)
+    axes.legend(frameon=False, fontsize="small")
+    temporary = out.with_name(f".{out.name}.tmp")
+    figure.savefig(temporary, format=out.suffix.lstrip(".") or "png")
+    temporary.replace(out)
+    return out
+
+
+def _draw(axes: Any, curve: Curve, colour: str, dash: str, alone: bool) -> None:
+    seeds = curve.returns.shape[1]
+    valid = ~np.isnan(curve.returns).all(axis=1)
+    steps, returns = curve.env_steps[valid], curve.returns[valid]
+    if not len(steps):
+        return
+    marker = "o" if len(steps) < 2 else ""
+    middle = "median of" if seeds > 1 else ""
+    label = f"{middle} {seeds} seed{'s' if seeds > 1 else ''}".strip() if alone else f"{curve.label} ({seeds} seeds)"
+    axes.plot(steps, np.nanmedian(returns, axis=1), dash, color=colour, linewidth=1.8, marker=marker, label=label)
+    if seeds == 1:
+        return
+    low, high = np.nanpercentile(returns, [25, 75], axis=1)
+    axes.fill_between(
+        steps, low, high, color=colour, alpha=0.28, linewidth=0, label="25 to 75 % of seeds" if alone else None
+    )
+    if alone:
+        worst, best = np.nanmin(returns, axis=1), np.nanmax(returns, axis=1)
+        axes.fill_between(steps, worst, best, color=colour, alpha=0.10, linewidth=0, label="worst to best seed")
+
+
+def _title(curves: Sequence[Curve]) -> str:
+    algorithms = ", ".join(dict.fromkeys(curve.algorithm for curve in curves))
+    environments = ", ".join(dict.fromkeys(curve.environment for curve in curves))
+    return f"{algorithms} on {environments}"
+
+
+def _engineering() -> Any:
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(sep="")

@@ -1,0 +1,113 @@
+"""The host-side face of `purerl.train`: what to train, for how long, and where to keep it.
+
+`run` checks the arguments, plans the groups of iterations and guards the run directory; `purerl.driver` then does it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from purerl import checkpoint
+from purerl.driver import RunResult, Setup, execute
+from purerl.report import run_directory
+from purerl.report.console import console
+from purerl.report.sinks import Sink, jsonl
+from purerl.train import EvaluationPlan
+from purerl.types import Algorithm, Environment
+
+REPORTS = 20  # groups of a run without evaluation
+
+
+def run(
+    algorithm: Algorithm,
+    *,
+    total_steps: int | None = None,
+    iterations: int | None = None,
+    seeds: int | Sequence[int] = 1,
+    seed: int = 0,
+    directory: str | Path | None = None,
+    evaluations: int = 20,
+    episodes: int = 128,
+    evaluate_on: Environment | None = None,
+    checkpoint_every: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    sinks: Sequence[Sink] | None = None,
+) -> RunResult:
+    """Train one agent per seed in one program; report, evaluate, save and resume on the way.
+
+    Args:
+        algorithm: what to train, for example `ppo.make(environment, ppo.Config())`.
+        total_steps: environment steps per seed, those of the warm-up included. Either this or `iterations`.
+        iterations: of the whole run; both are rounded up to a whole number of groups.
+        seeds: how many agents, or the list of their seeds; `seed` is added to each.
+        seed: the first seed.
+        directory: where checkpoints, metrics and the summary go (see `purerl.report.run_directory`); None: nowhere.
+        evaluations: how often to evaluate and report over the run; 0: never evaluate, report 20 times.
+        episodes: per evaluation and seed.
+        evaluate_on: the environment to evaluate on (default: the algorithm's own).
+        checkpoint_every: groups between checkpoints; the last group is always saved.
+        resume: continue from the newest checkpoint in `directory`, bit for bit, or start if there is none.
+        overwrite: delete a run that is in `directory` already.
+        sinks: where numbers go besides the run directory (default: the console; `()`: nowhere).
+
+    Raises ValueError for bad arguments, FileExistsError if `directory` holds a run already, CheckpointError if
+    `resume` finds another run there, MemoryError if the training cannot fit. After Ctrl-C the current group is
+    finished and saved, then KeyboardInterrupt is raised; a second Ctrl-C is not waited for.
+    """
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1 group, got {checkpoint_every}")
+    if directory is None and (resume or overwrite):
+        raise ValueError("resume and overwrite need a directory")
+    groups, group = plan_groups(algorithm, total_steps, iterations, evaluations)
+    plan = _evaluation_plan(algorithm, evaluate_on, episodes) if evaluations else None
+    evaluation = (plan.environment, plan.episodes) if plan else None
+    metadata = checkpoint.metadata(algorithm, seed_numbers(seeds, seed), groups * group, group, evaluation)
+    sinks = (console(),) if sinks is None else tuple(sinks)
+    setup = Setup(algorithm, metadata, plan, None, None, checkpoint_every, sinks)
+    if directory is None:
+        return execute(setup)
+    directory = Path(directory)
+    run_directory.prepare(directory, resume=resume, overwrite=overwrite)
+    config = directory / run_directory.CONFIG
+    if config.exists():
+        checkpoint.check(run_directory.read_json(config), metadata, directory)
+    else:
+        run_directory.write_json(config, metadata)
+    with checkpoint.opened(directory / run_directory.CHECKPOINTS) as checkpoints:
+        return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=(jsonl(directory), *sinks)))
+
+
+def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
+    """`seed + i` for every agent i. Raises ValueError if there is none, or if two agents have the same."""
+    offsets = range(seeds) if isinstance(seeds, int) else seeds
+    numbers = [seed + int(i) for i in offsets]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"seeds must be a positive number or a list of different seeds, got {seeds!r}")
+    return numbers
+
+
+def plan_groups(
+    algorithm: Algorithm, total_steps: int | None, iterations: int | None, evaluations: int
+) -> tuple[int, int]:
+    """`(groups, iterations per group)` such that at least the budget is spent. Raises ValueError for a bad budget."""
+    if (total_steps is None) == (iterations is None):
+        raise ValueError("give either total_steps or iterations")
+    if evaluations < 0:
+        raise ValueError(f"evaluations must be at least 0, got {evaluations}")
+    if iterations is None:
+        if algorithm.env_steps_per_iteration == 0:
+            raise ValueError(f"{algorithm.name} takes no environment steps: give iterations instead of total_steps")
+        left = (total_steps or 0) - algorithm.env_steps_of_init
+        iterations = -(-left // algorithm.env_steps_per_iteration)
+    if iterations < 1:
+        warm_up = f" (the warm-up alone takes {algorithm.env_steps_of_init} steps)" if total_steps else ""
+        raise ValueError(f"the budget must allow at least one iteration, got {total_steps or iterations}{warm_up}")
+    group = -(-iterations // (evaluations or REPORTS))
+    return -(-iterations // group), group
+
+
+def _evaluation_plan(algorithm: Algorithm, evaluate_on: Environment | None, episodes: int) -> EvaluationPlan:
+    environment = evaluate_on or algorithm.environment
+    if environment is None:
+        raise ValueError(f"{algorithm.name} has no environment of its own: pass evaluate_on, or evaluations=0")
+    return EvaluationPlan(environment, episodes)
