@@ -229,12 +229,11 @@ def opened(directory: Path, read_only: bool = False) -> Iterator[Checkpoints]:
     directory = directory.absolute()
     if read_only and not directory.exists():
         raise CheckpointError(f"{directory} does not exist: there is nothing to load")
-    options = (
-        ocp.CheckpointManagerOptions(read_only=True)
-        if read_only
-        else ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=True, cleanup_tmp_directories=True)
-    )
     with _quiet():
+        if read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+        else:
+            options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=True, cleanup_tmp_directories=True)
         manager = ocp.CheckpointManager(directory, options=options, item_names=("training", "policy", "metadata"))
     try:
         yield Checkpoints(manager, directory)

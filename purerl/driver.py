@@ -9,7 +9,7 @@ checkpoint reads only arrays that no later call is given.
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,11 +129,13 @@ def _loop(
     checkpoints, began = setup.checkpoints, time.perf_counter() - progress.train_seconds
     copies = trees.nbytes(training) <= COPY_LIMIT
 
+    def seconds() -> float:
+        return time.perf_counter() - began
+
     def report(waiting: Group) -> None:
-        now = Progress(waiting.iteration, time.perf_counter() - began, programs.seconds)
-        _report(setup, log, waiting, now)
-        now = now._replace(train_seconds=time.perf_counter() - began)
+        _report(setup, log, waiting, seconds)
         if checkpoints is not None and waiting.to_save is not None:
+            now = Progress(waiting.iteration, seconds(), programs.seconds)
             checkpoints.save(now, *waiting.to_save, setup.metadata)
 
     iteration, saved_at, waiting = progress.iteration, progress.iteration, None
@@ -155,7 +157,7 @@ def _loop(
                 waiting = None
         if waiting is not None:
             report(waiting)
-        progress = Progress(iteration, time.perf_counter() - began, programs.seconds)
+        progress = Progress(iteration, seconds(), programs.seconds)
         if checkpoints is not None and saved_at < iteration:
             checkpoints.save(progress, training, programs.snapshots(training), setup.metadata)
         if checkpoints is not None:
@@ -163,7 +165,7 @@ def _loop(
     return training, progress
 
 
-def _report(setup: Setup, log: Log, group: Group, progress: Progress) -> None:
+def _report(setup: Setup, log: Log, group: Group, seconds: Callable[[], float]) -> None:
     """Fetch a group's numbers, look for divergence, and tell every sink."""
     metrics, evaluation = jax.device_get((group.metrics, group.evaluation))
     bad = not_finite(*metrics.values(), *(evaluation or ()))
@@ -178,7 +180,7 @@ def _report(setup: Setup, log: Log, group: Group, progress: Progress) -> None:
         metrics=aggregate(metrics),
         evaluation=None if evaluation is None else summarise_evaluation(*evaluation),
         diverged_seeds=seeds[log.diverged].tolist(),
-        train_seconds=progress.train_seconds,
+        train_seconds=seconds(),
     )
     log.metrics.append(metrics)
     log.last_metrics = {**record.metrics, "diverged_seeds": record.diverged_seeds}

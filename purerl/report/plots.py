@@ -66,7 +66,8 @@ def learning_curve(directories: Sequence[Path], out: Path) -> Path:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.01)
-    axes.legend(frameon=False, fontsize="small")
+    title = "median, 25 to 75 % of seeds" if len(curves) > 1 else None
+    axes.legend(frameon=False, fontsize="small", title=title, title_fontsize="small")
     temporary = out.with_name(f".{out.name}.tmp")
     figure.savefig(temporary, format=out.suffix.lstrip(".") or "png")
     temporary.replace(out)

@@ -51,7 +51,7 @@ def summary_table(summary: dict[str, Any]) -> Group:
     else:
         columns = {"training return": summary["episode_return_per_seed"]}
     rows = {
-        "environment steps": f"{summary['env_steps']:,} x {summary['seeds']} seeds",
+        "environment steps": f"{summary['env_steps']:,} x {summary['seeds']} seed{'s' if summary['seeds'] > 1 else ''}",
         "steps per second": f"{summary['env_steps_per_second']:,.0f} (all seeds together)",
         "train": f"{summary['train_seconds']:.2f} s",
         "compile": f"{summary['compile_seconds']:.2f} s",

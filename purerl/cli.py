@@ -1,0 +1,66 @@
+"""The command line: `purerl train | evaluate | render | plot | list`.
+
+This module imports nothing heavy, so that help and mistakes answer at once; every command imports what it needs.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+USAGE = """usage: purerl COMMAND ...
+
+purerl trains reinforcement-learning agents as single compiled JAX programs.
+
+commands:
+  train ALGORITHM --env NAME [--seeds N] [--total-steps N] [--out DIR] ...
+                    train, evaluate on the way, save everything   (flags: purerl train ALGORITHM --help)
+  train --resume DIR
+                    continue a run that was stopped or killed, to the same bits
+  evaluate DIR      play episodes with the saved policies and print their returns
+  render DIR        film an episode as a GIF
+  plot DIR...       draw the learning curves of one or several runs
+  list              the algorithms and environments there are
+
+example:
+  purerl train ppo --env CartPole-v1 --seeds 8
+"""
+TRACEBACK = "PURERL_TRACEBACK"  # set this environment variable to see where an error came from
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 a mistake of the user's (one clear line), 130 Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"purerl {version('purerl')}")
+        return 0
+    try:
+        command = _command(words[0])
+        command(words[1:])
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, ImportError, FileNotFoundError, FileExistsError, NotADirectoryError, MemoryError) as error:
+        if TRACEBACK in os.environ:
+            raise
+        print(f"purerl {words[0]}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _command(name: str) -> Callable[[list[str]], None]:
+    if name == "train":
+        from purerl.cli_train import train
+
+        return train
+    if name in ("evaluate", "render", "plot", "list"):
+        from purerl import cli_runs
+
+        commands = {"evaluate": cli_runs.evaluate, "render": cli_runs.render, "plot": cli_runs.plot}
+        return commands.get(name, cli_runs.list_names)
+    from purerl.configuration import nearest
+
+    raise ValueError(f"there is no such command: {nearest(name, ['train', 'evaluate', 'render', 'plot', 'list'])}")

@@ -1,0 +1,181 @@
+"""`purerl evaluate | render | plot | list`: what is done with runs that exist."""
+
+import ast
+import dataclasses
+import importlib.util
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Run = Annotated[Path, tyro.conf.Positional]
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Play episodes with the policies of a run and print their returns."""
+
+    directory: Run
+    """The run directory."""
+    episodes: int = 128
+    """Episodes per agent."""
+    seed: int = 0
+    """Seed of the evaluation."""
+    best: Flag = False
+    """The parameters that evaluated best during training."""
+    last: Flag = False
+    """The parameters of the newest checkpoint (the default)."""
+    sampled: Flag = False
+    """Sample actions instead of acting greedily."""
+    json: Flag = False
+    """Print JSON instead of a table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderOptions:
+    """Film an episode of one agent as a GIF."""
+
+    directory: Run
+    """The run directory."""
+    out: Path | None = None
+    """The picture to write (default: episode.gif in the run directory)."""
+    seed_index: int = 0
+    """Which of the trained agents, from 0."""
+    seed: int = 0
+    """Seed of the episode."""
+    max_steps: int | None = None
+    """Cut the episode after so many steps (default: the environment's bound)."""
+    frames_per_second: float = 30.0
+    """Speed of the film, in environment steps per second."""
+    best: Flag = False
+    """The parameters that evaluated best during training."""
+    last: Flag = False
+    """The parameters of the newest checkpoint (the default)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotOptions:
+    """Draw the learning curves of one or several runs."""
+
+    directories: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The run directories."""
+    out: Path | None = None
+    """The picture to write (default: learning_curve.png in the run directory; of several: ./learning_curves.png)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+    """Print the algorithms and environments there are."""
+
+
+def evaluate(words: list[str]) -> None:
+    """`purerl evaluate DIR`."""
+    options = tyro.cli(EvaluateOptions, prog="purerl evaluate", args=words)
+    _only_one(options.best, options.last)
+    import jax
+    import numpy as np
+    from rich.console import Console
+
+    from purerl import saved
+    from purerl.evaluate import evaluate as play
+    from purerl.report.records import summarise_evaluation
+    from purerl.report.run_directory import dumps
+    from purerl.report.tables import facts, return_table
+
+    run = saved.load(options.directory)
+    environment = run.evaluated_on
+    if environment is None:
+        raise ValueError(f"{run.metadata['algorithm']} has no environment to evaluate on")
+    policies = saved.load_policies(run)
+    state = policies.best if options.best else policies.last
+    seeds = run.metadata["seeds"]
+
+    def one(state, key):
+        policy = run.algorithm.policy(state, greedy=not options.sampled)
+        return play(policy, environment, key, options.episodes)
+
+    keys = jax.random.split(jax.random.key(options.seed), len(seeds))
+    result = summarise_evaluation(*map(np.asarray, jax.jit(jax.vmap(one))(state, keys)))
+    which = "best" if options.best else "last"
+    if options.json:
+        print(dumps({"seeds": seeds, "parameters": which, "episodes": options.episodes, **result}))
+        return
+    columns = {name.removesuffix("_per_seed").replace("return_", ""): values for name, values in result.items()}
+    output = Console()
+    output.print(return_table(f"{run.metadata['algorithm']} on {environment.name}", seeds, columns))
+    rows = {"parameters": f"{which} of {run.directory}, iteration {policies.iteration}"}
+    rows["episodes"] = f"{options.episodes} per seed, {'sampled' if options.sampled else 'greedy'} actions"
+    output.print(facts(rows))
+
+
+def render(words: list[str]) -> None:
+    """`purerl render DIR`."""
+    options = tyro.cli(RenderOptions, prog="purerl render", args=words)
+    _only_one(options.best, options.last)
+    import jax
+
+    from purerl import saved
+    from purerl.report.rendering import film, save_gif
+
+    run = saved.load(options.directory)
+    environment, count = run.evaluated_on, len(run.metadata["seeds"])
+    if environment is None:
+        raise ValueError(f"{run.metadata['algorithm']} has no environment to film")
+    if not 0 <= options.seed_index < count:
+        raise ValueError(f"--seed-index must be between 0 and {count - 1}, got {options.seed_index}")
+    policies = saved.load_policies(run)
+    state = jax.tree.map(lambda x: x[options.seed_index], policies.best if options.best else policies.last)
+    made = film(run.algorithm.policy(state), environment, jax.random.key(options.seed), options.max_steps)
+    out = save_gif(made.frames, options.out or run.directory / "episode.gif", options.frames_per_second)
+    print(f"{out}: {len(made.frames)} frames, return {made.episode_return:g}")
+
+
+def plot(words: list[str]) -> None:
+    """`purerl plot DIR...`."""
+    options = tyro.cli(PlotOptions, prog="purerl plot", args=words)
+    if not options.directories:
+        raise ValueError("give at least one run directory")
+    from purerl.report.plots import learning_curve
+    from purerl.report.run_directory import LEARNING_CURVE
+
+    alone = options.directories[0] / LEARNING_CURVE if len(options.directories) == 1 else Path("learning_curves.png")
+    print(learning_curve(options.directories, options.out or alone))
+
+
+def list_names(words: list[str]) -> None:
+    """`purerl list`."""
+    tyro.cli(ListOptions, prog="purerl list", args=words)
+    from purerl.algorithms import ALGORITHMS
+    from purerl.environments import names
+
+    print("algorithms")
+    for name, module in ALGORITHMS.items():
+        print(f"  {name:<12}{_first_line(module)}")
+    print("environments")
+    wrap = textwrap.TextWrapper(110, subsequent_indent=" " * 14, break_on_hyphens=False)
+    for suite, members in _by_suite(names()).items():
+        print(wrap.fill(f"  {suite:<12}{' '.join(members)}"))
+
+
+def _first_line(module: str) -> str:
+    """The first line of a module's docstring, without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"{module} is in the table of algorithms but cannot be found")
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+def _by_suite(names: list[str]) -> dict[str, list[str]]:
+    suites: dict[str, list[str]] = {}
+    for name in names:
+        suite = name.partition("/")[0] if "/" in name else "-"
+        suites.setdefault(suite, []).append(name)
+    return suites
+
+
+def _only_one(best: bool, last: bool) -> None:
+    if best and last:
+        raise ValueError("--best and --last contradict each other")

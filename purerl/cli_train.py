@@ -1,0 +1,228 @@
+"""`purerl train`: the command line of `purerl.run`."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+DEFAULT_TOTAL_STEPS = 500_000
+USAGE = """usage: purerl train ALGORITHM --env NAME [options]
+       purerl train --resume DIR [--wandb] [--tensorboard]
+
+algorithms: {names}
+
+Every setting of an algorithm is a flag: purerl train ALGORITHM --help
+(with --env NAME before --help, the defaults shown are the preset's for that environment)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is the same for every algorithm."""
+
+    env: str
+    """Name of the environment, for example CartPole-v1 (all of them: purerl list)."""
+    env_param: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A parameter of the environment as NAME=VALUE, for example max_torque=3.0; may be given several times."""
+    env_params: str | None = None
+    """The same as one JSON object, for example '{"max_torque": 3.0}'."""
+    seeds: int = 1
+    """How many agents to train, all in one program."""
+    seed: int = 0
+    """Seed of the first agent; the others have the next numbers."""
+    total_steps: int | None = None
+    """Environment steps per seed (default: the preset's, else 500000)."""
+    out: Path | None = None
+    """Run directory (default: runs/ALGORITHM_ENV_TIME)."""
+    resume: Flag = False
+    """Continue the run in --out (or: --resume DIR) from its newest checkpoint."""
+    overwrite: Flag = False
+    """Delete the run that is in --out already."""
+    evaluations: int = 20
+    """How many times to evaluate over the run; 0: never."""
+    episodes: int = 128
+    """Episodes per evaluation and seed."""
+    checkpoint_every: int = 1
+    """Evaluations between checkpoints."""
+    preset: bool = True
+    """Start from the tuned settings for this algorithm and environment, if there are any."""
+    wandb: Flag = False
+    """Log to Weights & Biases (offline unless logged in)."""
+    tensorboard: Flag = False
+    """Log to TensorBoard, in the run directory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """Continue a run; all its settings come from its directory."""
+
+    resume: Path
+    """The run directory."""
+    wandb: Flag = False
+    """Log to Weights & Biases (offline unless logged in)."""
+    tensorboard: Flag = False
+    """Log to TensorBoard, in the run directory."""
+
+
+def train(words: list[str]) -> None:
+    """`purerl train ...`."""
+    from purerl import algorithms
+
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
+    elif words[0].startswith("-"):
+        _resume(tyro.cli(ResumeOptions, prog="purerl train", args=words))
+    else:
+        _start(words[0], join_resume(words[1:]))
+
+
+def _start(name: str, words: list[str]) -> None:
+    from purerl import algorithms
+    from purerl.run import run
+
+    module = algorithms.load(name)
+    preset = _preset(name, words)
+    options, config = parse(name, module.Config, preset, words)
+    environment_parameters = parse_parameters(options.env_param, options.env_params)
+    if options.resume and options.out is None:
+        raise ValueError("--resume needs the run directory: --resume DIR")
+    if preset:
+        print(describe_preset(name, options, config, preset))
+    elif options.preset:
+        print(f"no preset for {name} on {options.env}: the algorithm's defaults")
+    algorithm = _make(module, options.env, environment_parameters, config)
+    directory = options.out or default_directory(name, options.env)
+    run(
+        algorithm,
+        total_steps=DEFAULT_TOTAL_STEPS if options.total_steps is None else options.total_steps,
+        seeds=options.seeds,
+        seed=options.seed,
+        directory=directory,
+        evaluations=options.evaluations,
+        episodes=options.episodes,
+        checkpoint_every=options.checkpoint_every,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        sinks=_sinks(directory, options.wandb, options.tensorboard),
+    )
+
+
+def _resume(options: ResumeOptions) -> None:
+    from purerl import saved
+    from purerl.report.summary import environment_name
+    from purerl.run import run
+
+    past = saved.load(options.resume)
+    evaluation, seeds = past.metadata["evaluation"], past.metadata["seeds"]
+    print(f"resuming {past.metadata['algorithm']} on {environment_name(past.metadata)} with {len(seeds)} seeds")
+    run(
+        past.algorithm,
+        iterations=past.metadata["iterations"],
+        seeds=seeds,
+        directory=past.directory,
+        evaluations=past.metadata["iterations"] // past.metadata["group"] if evaluation else 0,
+        episodes=evaluation["episodes"] if evaluation else 1,
+        evaluate_on=past.evaluated_on if evaluation else None,
+        resume=True,
+        sinks=_sinks(past.directory, options.wandb, options.tensorboard),
+    )
+
+
+def parse(name: str, config: type, preset: dict[str, Any], words: list[str]) -> tuple[Options, Any]:
+    """Options and Config from the command line, with the preset as the defaults. Exits with help or with a mistake."""
+    fields = {key: value for key, value in preset.items() if key != "total_steps"}
+
+    unprefixed = tyro.conf.arg(name="")
+    parts = [("options", Annotated[Options, unprefixed]), ("config", Annotated[config, unprefixed])]
+    command_type = dataclasses.make_dataclass("Command", parts, frozen=True)
+    defaults = command_type(Options(env=tyro.MISSING, total_steps=preset.get("total_steps")), config(**fields))
+    description = f"Train {name}. Results go to a run directory: checkpoints, metrics, a learning curve, a summary."
+    command: Any = tyro.cli(
+        command_type, prog=f"purerl train {name}", description=description, default=defaults, args=words
+    )
+    return command.options, command.config
+
+
+def join_resume(words: list[str]) -> list[str]:
+    """`--resume DIR` as `--resume --out DIR`; a bare `--resume` stays."""
+    result: list[str] = []
+    for i, word in enumerate(words):
+        takes_next = word == "--resume" and i + 1 < len(words) and not words[i + 1].startswith("-")
+        result += ["--resume", "--out"] if takes_next else [word]
+    return result
+
+
+def parse_parameters(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:
+    """Environment parameters from `NAME=VALUE` pairs (values are JSON, else strings) and one JSON object."""
+    try:
+        parameters = json.loads(text) if text else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-params is not JSON: {error}") from error
+    if not isinstance(parameters, dict):
+        raise ValueError(f"--env-params must be a JSON object, got {text}")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--env-param must look like NAME=VALUE, got {pair!r}")
+        parameters[name] = _value(value)
+    return parameters
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _preset(name: str, words: list[str]) -> dict[str, Any]:
+    """The preset of the environment that the command line names, read before parsing to become its defaults."""
+    from purerl import presets
+
+    if "--no-preset" in words:
+        return {}
+    environment = ""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        environment = following if word == "--env" else environment
+        environment = word.removeprefix("--env=") if word.startswith("--env=") else environment
+    return presets.load(name, environment)
+
+
+def describe_preset(name: str, options: Options, config: Any, preset: dict[str, Any]) -> str:
+    """'preset for ppo on CartPole-v1: ...', with what the user's flags replaced."""
+    chosen = {key: options.total_steps if key == "total_steps" else getattr(config, key) for key in preset}
+    parts = [
+        f"{key}={value}" if chosen[key] == value else f"{key}={chosen[key]} (yours; preset {value})"
+        for key, value in preset.items()
+    ]
+    return f"preset for {name} on {options.env}: {', '.join(parts)}"
+
+
+def default_directory(name: str, environment: str) -> Path:
+    """`runs/ALGORITHM_ENV_TIME`."""
+    return Path("runs") / f"{name}_{environment.replace('/', '-')}_{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _make(module: Any, environment: str, parameters: dict[str, Any], config: Any) -> Any:
+    from purerl import environments
+
+    try:
+        return module.make(environments.make(environment, **parameters), config)
+    except TypeError as error:  # a config or an environment that does not fit is the user's mistake as well
+        raise ValueError(str(error)) from error
+
+
+def _sinks(directory: Path, wandb: bool, tensorboard: bool) -> list[Any]:
+    from purerl.report import run_directory, sinks
+    from purerl.report.console import console
+
+    chosen = [console()]
+    if wandb:
+        chosen.append(sinks.wandb())
+    if tensorboard:
+        chosen.append(sinks.tensorboard(directory / run_directory.TENSORBOARD))
+    return chosen
