@@ -89,7 +89,7 @@ def grid(colours: np.ndarray, width: int = 400) -> np.ndarray:
 
 
 def channels(observation: np.ndarray) -> np.ndarray:
-    """An image observation `[rows, columns, channels]` or `[rows, columns]`: a colour per channel, later ones on top."""
+    """An image observation `[rows, columns, channels]` or `[rows, columns]`: one colour per channel, later on top."""
     observation = observation if observation.ndim == 3 else observation[..., None]
     colours = np.broadcast_to(np.array(NIGHT, float), (*observation.shape[:2], 3))
     for channel in range(observation.shape[2]):
