@@ -11,10 +11,14 @@ repairs what gymnax 1.0.1 declares wrongly:
   float32, with which gymnax means "unbounded", becomes infinity.
 - Rewards are float32 (UmbrellaChain and BernoulliBandit return integers), and the time limit is a whole number
   (BernoulliBandit's is a float).
+- An episode that ends in the step of its time limit is terminated and not truncated (DeepSea reports both).
 - The agent in the visual observation of FourRooms stands where the walls say it does (gymnax transposes it).
 - CartPole's `total_mass` and `polemass_length` follow from `masscart`, `masspole` and `length`; gymnax keeps them as
   separate parameters, so that changing a mass alone would give impossible physics.
 - States are strongly typed, so that the first call and the second are one program.
+
+Its dynamics are left as they are, oddities included: MetaMaze terminates when the random place after a goal happens to be
+the goal, MemoryChain shows its first observation twice (as bsuite does).
 
 Continuous actions are clipped to the action space. Where gymnax supports gradients through transitions (Pendulum,
 MountainCarContinuous, PointRobot, Reacher, Swimmer) they are left on; every other step stops them.
@@ -96,9 +100,9 @@ def make(name: str, **parameters: Any) -> Environment:
 
 def _construct(name: str, parameters: dict[str, Any]) -> tuple[Any, Any]:
     """The gymnax environment and its parameters, from the mixture that `make` accepts."""
-    import gymnax.registration
+    import gymnax
 
-    signature = inspect.signature(gymnax.registration._registry[name])
+    signature = inspect.signature(type(gymnax.make(name)[0]))
     arguments = [x.name for x in signature.parameters.values() if x.kind is x.POSITIONAL_OR_KEYWORD]
     static = {key: value for key, value in parameters.items() if key in arguments}
     for key in (*static, "max_steps_in_episode"):
