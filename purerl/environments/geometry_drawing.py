@@ -6,6 +6,8 @@ from the farthest to the nearest, with a shadow on the ground, that is all an ag
 on the host.
 """
 
+import importlib
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +41,7 @@ def draw_model(
     `mocap_pos` `[nmocap, 3]` and `mocap_quat` `[nmocap, 4]` place the mocap bodies. Meshes, height fields and geoms of
     groups above 2 (MuJoCo hides them, too) are left out.
     """
-    import mujoco
+    mujoco: Any = importlib.import_module("mujoco")
 
     data = mujoco.MjData(model)
     if qpos is not None:
@@ -68,15 +70,16 @@ def draw_model(
         for geom, points in outlines.items():
             if model.geom_rgba[geom, 3] > 0:
                 canvas.shadow(points, level)
+    colours = _colours(model, list(outlines))
     depth = {geom: canvas.depth(data.geom_xpos[geom]) for geom in outlines}
     for geom in sorted(outlines, key=lambda geom: -depth[geom]):
-        canvas.solid(outlines[geom], _colour(model, geom), float(model.geom_rgba[geom, 3]))
+        canvas.solid(outlines[geom], colours[geom], float(model.geom_rgba[geom, 3]))
     return canvas.picture()
 
 
 def surface_points(model: Any, data: Any, geom: int) -> np.ndarray | None:
     """Points `[n, 3]` in the world whose convex hull is the geom; None for a kind that is not drawn."""
-    import mujoco
+    mujoco: Any = importlib.import_module("mujoco")
 
     kind, size = model.geom_type[geom], model.geom_size[geom]
     kinds = mujoco.mjtGeom
@@ -212,18 +215,24 @@ def _inset(hull: np.ndarray, distance: float) -> np.ndarray:
     return hull + distance * bisector
 
 
-def _colour(model: Any, geom: int) -> tuple[int, int, int]:
-    """The geom's own colour (or its material's); a colour per body where the model says nothing."""
-    rgba = model.geom_rgba[geom]
-    if model.geom_matid[geom] >= 0:
-        rgba = model.mat_rgba[model.geom_matid[geom]]
-    if np.allclose(rgba[:3], 0.5) or np.allclose(rgba[:3], 1.0):
-        return PALETTE[int(model.geom_bodyid[geom]) % len(PALETTE)]
-    return tuple(int(255 * float(c)) for c in rgba[:3])  # type: ignore[return-value]
+def _colours(model: Any, geoms: list[int]) -> dict[int, tuple[int, int, int]]:
+    """Each geom's own colour (or its material's); a colour per body where the model gives all of them the same."""
+    own = {geom: model.geom_rgba[geom] for geom in geoms}
+    own |= {geom: model.mat_rgba[model.geom_matid[geom]] for geom in geoms if model.geom_matid[geom] >= 0}
+    (commonest, count), *_ = [*Counter(tuple(rgba) for rgba in own.values()).most_common(1), (None, 0)]
+    plain = count > len(own) / 2
+    colours = {}
+    for geom, rgba in own.items():
+        if plain and tuple(rgba) == commonest:
+            colours[geom] = PALETTE[int(model.geom_bodyid[geom]) % len(PALETTE)]
+        else:
+            colours[geom] = (int(255 * rgba[0]), int(255 * rgba[1]), int(255 * rgba[2]))
+    return colours
 
 
 def _shade(colour: tuple[int, int, int], brightness: float) -> tuple[int, int, int]:
-    return tuple(int(min(255, c * brightness + 12 * (brightness > 1))) for c in colour)  # type: ignore[return-value]
+    red, green, blue = (int(min(255, c * brightness + 12 * (brightness > 1))) for c in colour)
+    return red, green, blue
 
 
 def _round_length(length: float) -> float:

@@ -190,7 +190,7 @@ def import_mjx() -> Any:
 
 def load_model(model: str | Path | MujocoModel) -> MujocoModel:
     """A `mujoco.MjModel` from MJCF text (it starts with `<`), from the path of a file, or as it is."""
-    import mujoco
+    mujoco: Any = importlib.import_module("mujoco")
 
     if isinstance(model, mujoco.MjModel):
         return model
@@ -218,9 +218,7 @@ def uncommitted(tree: trees.Tree) -> trees.Tree:
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)) if isinstance(x, jax.Array) else x, tree)
 
 
-def scaled(
-    model: Model, *, mass: Any = 1.0, friction: Any = 1.0, damping: Any = 1.0, gravity: Any = 1.0
-) -> Model:
+def scaled(model: Model, *, mass: Any = 1.0, friction: Any = 1.0, damping: Any = 1.0, gravity: Any = 1.0) -> Model:
     """The model with physical parameters multiplied by (possibly traced) factors.
 
     Args:
@@ -258,7 +256,7 @@ def with_derived_constants(model: Model) -> Model:
     ball or of each half of a free joint), `body_invweight0 = mean diag(J M^-1 J^T)` for translation and for rotation,
     and `body_subtreemass`. Muscle and tendon constants are not touched. Pure, traceable, and free of LAPACK calls.
     """
-    import mujoco
+    mujoco: Any = importlib.import_module("mujoco")
 
     mjx = import_mjx()
     with jax.ensure_compile_time_eval():
