@@ -18,9 +18,10 @@ def epsilon_greedy(key: Key, action_values: Array, epsilon: float | Array) -> Ar
     """Greedy with probability 1 - epsilon, else uniform over *all* actions (Mnih et al., 2015).
 
     `action_values` is `[..., A]`, the actions are int32 `[...]`. The greedy action so has probability
-    `1 - epsilon + epsilon / A`.
+    `1 - epsilon + epsilon / A`. One draw u serves both choices: given u < epsilon, u / epsilon is uniform again.
     """
-    explore_key, action_key = jax.random.split(key)
+    num_actions = action_values.shape[-1]
     greedy = jnp.argmax(action_values, axis=-1)
-    uniform = jax.random.randint(action_key, greedy.shape, 0, action_values.shape[-1])
-    return jnp.where(jax.random.uniform(explore_key, greedy.shape) < epsilon, uniform, greedy)
+    draw = jax.random.uniform(key, greedy.shape)
+    uniform = jnp.floor(num_actions * draw / jnp.maximum(epsilon, 1e-8)).astype(jnp.int32)
+    return jnp.where(draw < epsilon, jnp.minimum(uniform, num_actions - 1), greedy)

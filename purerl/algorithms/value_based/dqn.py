@@ -115,8 +115,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
     replay = uniform_replay(config.replay_capacity, block)
     error_loss = huber if config.loss == "huber" else half_square
 
-    def collect(params: Params, state: VectorState, key: Key, epsilon: Array) -> tuple[VectorState, Transition]:
-        """`steps_per_iteration` steps of every environment, as one block `[block, ...]`."""
+    def collect(params: Params, state: VectorState, keys: Key, epsilon: Array) -> tuple[VectorState, Transition]:
+        """`steps_per_iteration` steps of every environment, with two keys each, as one block `[block, ...]`."""
 
         def body(state: VectorState, keys: Key) -> tuple[VectorState, Transition]:
             action = epsilon_greedy(keys[0], network.apply(params, state.observation), epsilon)
@@ -126,7 +126,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
             )
             return successor, transition
 
-        state, transitions = jax.lax.scan(body, state, jax.random.split(key, (config.steps_per_iteration, 2)))
+        state, transitions = jax.lax.scan(body, state, keys)
         return state, jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), transitions)
 
     def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, Metrics]:
@@ -151,22 +151,23 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
         def warm_up(carry, inputs):
             states, stored = carry
-            key, written = inputs
-            states, transitions = collect(params, states, key, jnp.ones(()))
+            keys, written = inputs
+            states, transitions = collect(params, states, keys, jnp.ones(()))
             return (states, replay.add(stored, transitions, written)), None
 
-        example = jax.eval_shape(lambda: collect(params, states, warm_up_key, jnp.ones(()))[1])
+        keys = jax.random.split(warm_up_key, (warm_up_blocks, config.steps_per_iteration, 2))
+        example = jax.eval_shape(lambda: collect(params, states, keys[0], jnp.ones(()))[1])
         stored = replay.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example))
-        warm_up_inputs = (jax.random.split(warm_up_key, warm_up_blocks), jnp.arange(warm_up_blocks))
-        (states, stored), _ = jax.lax.scan(warm_up, (states, stored), warm_up_inputs)
+        (states, stored), _ = jax.lax.scan(warm_up, (states, stored), (keys, jnp.arange(warm_up_blocks)))
         return State(params, jax.tree.map(jnp.copy, params), optimizer.init(params), states, stored, key)
 
     def step(state: State, time: Time) -> tuple[State, Metrics]:
-        act_key, sample_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
+        keys = jax.random.split(jax.random.fold_in(state.key, time.iteration), 1 + 2 * config.steps_per_iteration)
+        sample_key, act_keys = keys[0], keys[1:].reshape(config.steps_per_iteration, 2)
         epsilon = linear_schedule(time.progress, config.epsilon_start, config.epsilon_end, config.exploration_fraction)
         rate = 1.0 - time.progress if config.anneal_learning_rate else jnp.ones(())
         environments_state, block_of_transitions = collect(
-            state.params, state.environments.clear_statistics(), act_key, epsilon
+            state.params, state.environments.clear_statistics(), act_keys, epsilon
         )
         written = warm_up_blocks + time.iteration
         stored = replay.add(state.replay, block_of_transitions, written)

@@ -1,0 +1,200 @@
+"""The contracts that every algorithm in the table keeps (DESIGN, section 6)."""
+
+import dataclasses
+from functools import cache, partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl.algorithms import ALGORITHMS, load
+from purerl.environments import make
+from purerl.train import EvaluationPlan, advance, start, train
+from purerl.types import Time
+from tests.contracts.cases import CASES, algorithm, float_fields
+
+pytestmark = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+def arrays(tree) -> list[np.ndarray]:
+    """Leaves as NumPy arrays, typed keys as their data."""
+
+    def leaf(x):
+        return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    return [np.asarray(leaf(x)) for x in jax.tree.leaves(tree)]
+
+
+def assert_same(one, other) -> None:
+    for a, b in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(one, other, tolerance=1e-5) -> None:
+    for a, b in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@cache
+def trained(name: str):
+    """Three agents trained in one program."""
+    return jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))(seeds())
+
+
+def seeds() -> jax.Array:
+    return jax.random.split(jax.random.key(0), 3)
+
+
+def test_the_state_is_strongly_typed_arrays_and_stays_so(name):
+    one = algorithm(name)
+    training = jax.eval_shape(partial(start, one), jax.random.key(0))
+    after, metrics = jax.eval_shape(one.step, training.state, Time(jnp.int32(0), jnp.float32(0)))
+    assert jax.tree.structure(training.state) == jax.tree.structure(after)
+    for before, later in zip(jax.tree.leaves(training.state), jax.tree.leaves(after), strict=True):
+        assert isinstance(before, jax.ShapeDtypeStruct)
+        assert (before.shape, before.dtype) == (later.shape, later.dtype)
+        assert not before.weak_type
+        assert not later.weak_type
+        assert 0 not in before.shape
+    assert metrics
+    assert all(value.shape == () for value in metrics.values())
+
+
+def test_seeds_differ_and_a_seed_repeats_bitwise(name):
+    program = jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))
+    again = program(seeds())
+    assert_same(again, trained(name))
+    params = jax.vmap(algorithm(name).snapshot)(again.state)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        differ = [not np.array_equal(leaf[i], leaf[j]) for leaf in arrays(params)]
+        assert any(differ)
+
+
+def test_a_vmapped_agent_is_the_agent_run_alone(name):
+    alone = jax.jit(lambda key: train(algorithm(name), key, CASES[name].iterations))
+    for i in (0, 2):
+        together = jax.tree.map(lambda leaf, i=i: leaf[i], trained(name))
+        assert_close(together, alone(seeds()[i]), tolerance=1e-4)
+
+
+def test_every_float_can_be_swept_and_changes_nothing_but_itself(name):
+    values = float_fields(name)
+    assert values
+    lanes = 1 + len(values)
+    batch = {field: np.full(lanes, value, np.float32) for field, value in values.items()}
+    for lane, field in enumerate(values, start=1):
+        batch[field][lane] = 0.7 * values[field] if values[field] else 0.01
+
+    def final(floats):
+        result = train(algorithm(name, **floats), jax.random.key(1), CASES[name].iterations)
+        return algorithm(name).snapshot(result.state), result.metrics
+
+    swept, alone = jax.jit(jax.vmap(final))(batch), jax.jit(final)
+    for lane in range(lanes):
+        expected = alone({field: column[lane] for field, column in batch.items()})
+        assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept), expected, tolerance=1e-4)
+    base = jax.tree.map(lambda leaf: leaf[0], swept)
+    for lane, field in enumerate(values, start=1):
+        changed = jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept)
+        same = all(np.array_equal(a, b) for a, b in zip(arrays(base), arrays(changed), strict=True))
+        assert not same, f"{field} has no effect"
+
+
+def test_evaluation_does_not_perturb_training(name):
+    one = algorithm(name)
+    plan = EvaluationPlan(one.environment, episodes=3)
+    iterations = CASES[name].iterations
+    training = jax.vmap(lambda key: train(one, key, iterations, evaluate_every=iterations // 2, plan=plan))
+    watched = jax.jit(training)(seeds())
+    assert_same((watched.state, watched.metrics), (trained(name).state, trained(name).metrics))
+    assert watched.evaluations.returns.shape == (3, 2, 3)
+    means = watched.evaluations.returns.mean(-1)
+    np.testing.assert_allclose(watched.best.score, means.max(1), rtol=1e-6)
+    assert_same(
+        jax.tree.map(lambda x: x[0], watched.best.snapshot)
+        if means[0, 1] > means[0, 0]
+        else one.snapshot(jax.tree.map(lambda x: x[0], watched.state)),
+        one.snapshot(jax.tree.map(lambda x: x[0], watched.state)),
+    )
+
+
+def test_one_program_for_all_chunks_seeds_and_values(name):
+    iterations = CASES[name].iterations
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def chunk(floats, training, first):
+        def one(floats, training):
+            return advance(algorithm(name, **floats), training, first, iterations=2, total_iterations=iterations)[0]
+
+        return jax.vmap(one)(floats, training)
+
+    for scale in (1.0, 0.9):
+        floats = {field: jnp.full(3, scale * value, jnp.float32) for field, value in float_fields(name).items()}
+        training = jax.jit(jax.vmap(partial(start, algorithm(name))))(seeds())
+        for first in range(0, iterations, 2):
+            training = chunk(floats, training, jnp.int32(first))
+    assert chunk._cache_size() == 1
+
+
+def test_pieces_of_training_are_the_whole(name):
+    iterations = CASES[name].iterations
+    one = algorithm(name)
+    chunk = jax.jit(jax.vmap(partial(advance, one, iterations=1, total_iterations=iterations), in_axes=(0, None)))
+    training = jax.jit(jax.vmap(partial(start, one)))(seeds())
+    for first in range(iterations):
+        training = chunk(training, jnp.int32(first))[0]
+    assert_close(training.state, trained(name).state, tolerance=1e-4)
+
+
+def test_the_snapshot_is_enough_to_act(name):
+    one = algorithm(name)
+    state = jax.tree.map(lambda x: x[0], trained(name).state)
+    observation = jnp.ones(make(CASES[name].environment).observation_space.shape)
+    key = jax.random.key(0)
+    for greedy in (True, False):
+        whole, small = (one.policy(s, greedy=greedy) for s in (state, one.snapshot(state)))
+        assert_same(whole.act(key, whole.init(key), observation), small.act(key, small.init(key), observation))
+    sizes = [sum(x.size for x in jax.tree.leaves(s)) for s in (one.snapshot(state), state)]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_wrong_environment_is_refused(name):
+    wrong = CASES[name].wrong_environment
+    if wrong is None:
+        pytest.skip("no environment in the table is wrong for it")
+    module = load(name)
+    with pytest.raises(TypeError, match=f"{wrong}.*use"):
+        module.make(make(wrong), module.Config())
+
+
+def test_bad_values_are_refused_before_anything_is_compiled(name):
+    module, environment = load(name), make(CASES[name].environment)
+    for field in dataclasses.fields(module.Config):
+        if field.type in (float, "float"):
+            for value in (float("nan"), "fast", [1.0, 2.0]):
+                with pytest.raises((TypeError, ValueError), match=field.name):
+                    module.make(environment, module.Config(**{field.name: value}))
+        else:
+            with pytest.raises((TypeError, ValueError), match=field.name):
+                module.make(environment, module.Config(**{field.name: 3.5}))
+
+            def traced(value, field=field):
+                module.make(environment, module.Config(**{field.name: value}))
+                return value
+
+            with pytest.raises(TypeError, match=f"{field.name} chooses a program"):
+                jax.vmap(traced)(jnp.arange(1, 3))
+
+
+def test_every_field_is_documented(name):
+    config = load(name).Config
+    lines = open(load(name).__file__).read()
+    for field in dataclasses.fields(config):
+        assert f"    {field.name}: " in lines
+        documentation = lines.split(f"    {field.name}: ", 1)[1].split("\n")[1].strip()
+        assert documentation.startswith('"""'), f"{field.name} has no line of documentation"
+        assert documentation.endswith('."""')
