@@ -4,12 +4,12 @@ A suite is imported when one of its environments is made, and not before.
 """
 
 import difflib
-import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from purerl.environments import gymnax, probes, robo_parking
+from purerl.environments import brax, control, gymnax, playground, probes, robo_parking
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
     flatten_observation,
@@ -40,16 +40,28 @@ __all__ = [
     "vectorize",
 ]
 
-# prefix -> (names in the suite, maker of one of them, package it needs, what installs that package)
-SUITES: dict[str, tuple[tuple[str, ...], Callable[..., Environment], str, str]] = {
-    "": (gymnax.NAMES, gymnax.make, "gymnax", "gymnax six"),
-    "probe/": (tuple(probes.PROBES), lambda name, **parameters: probes.PROBES[name](**parameters), "jax", "jax"),
+
+class Suite(NamedTuple):
+    """A family of environments that share a prefix and a package."""
+
+    names: tuple[str, ...]  # without the prefix
+    make: Callable[..., Environment]  # make(name, **parameters)
+    packages: tuple[str, ...] = ()  # what must be installed
+    requirement: str = ""  # what to tell pip
+
+
+SUITES: dict[str, Suite] = {
+    "": Suite(gymnax.NAMES, gymnax.make, ("gymnax", "six"), "gymnax six"),
+    "probe/": Suite(tuple(probes.PROBES), lambda name, **parameters: probes.PROBES[name](**parameters)),
+    "brax/": Suite(brax.NAMES, brax.make, ("brax",), "brax"),
+    "mjx/": Suite(control.NAMES, control.make, ("mujoco",), "mujoco mujoco-mjx"),
+    "playground/": Suite(playground.NAMES, playground.make, ("mujoco_playground",), '"purerl[playground]"'),
 }
 
 
 def names() -> list[str]:
     """Every name that `make` accepts."""
-    return ["RoboParking", *(prefix + name for prefix, suite in SUITES.items() for name in suite[0])]
+    return ["RoboParking", *(prefix + name for prefix, suite in SUITES.items() for name in suite.names)]
 
 
 def make(name: str, **parameters: Any) -> Environment:
@@ -77,15 +89,14 @@ def make(name: str, **parameters: Any) -> Environment:
         _check_parameters(name, robo_parking.make, parameters)
         return robo_parking.make(**parameters)._replace(parameters=dict(parameters))
 
-    suite = name.partition("/")[0] + "/" if "/" in name else ""
-    _, maker, package, requirement = SUITES[suite]
-    try:
-        importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(f"{name} needs {package}; install it with: pip install {requirement}") from error
-    short = name.removeprefix(suite)
-    _check_parameters(name, probes.PROBES[short] if suite == "probe/" else maker, parameters)
-    return maker(short, **parameters)._replace(name=name, parameters=dict(parameters))
+    prefix = name.partition("/")[0] + "/" if "/" in name else ""
+    suite, short = SUITES[prefix], name.removeprefix(prefix)
+    for package in suite.packages:
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"{name} needs {package}, which is not installed: pip install {suite.requirement}")
+    own = {"probe/": probes.PROBES, "mjx/": vars(control)}  # here each environment has a function of its own
+    _check_parameters(name, own[prefix][short] if prefix in own else suite.make, parameters)
+    return suite.make(short, **parameters)._replace(name=name, parameters=dict(parameters))
 
 
 def _check_parameters(name: str, maker: Callable, parameters: dict[str, Any]) -> None:

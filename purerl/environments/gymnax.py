@@ -17,8 +17,8 @@ repairs what gymnax 1.0.1 declares wrongly:
   separate parameters, so that changing a mass alone would give impossible physics.
 - States are strongly typed, so that the first call and the second are one program.
 
-Its dynamics are left as they are, oddities included: MetaMaze terminates when the random place after a goal happens to be
-the goal, MemoryChain shows its first observation twice (as bsuite does).
+Its dynamics are left as they are, oddities included: MetaMaze terminates when the random place after a goal happens to
+be the goal, MemoryChain shows its first observation twice (as bsuite does).
 
 Continuous actions are clipped to the action space. Where gymnax supports gradients through transitions (Pendulum,
 MountainCarContinuous, PointRobot, Reacher, Swimmer) they are left on; every other step stops them.
