@@ -1,6 +1,7 @@
 """`purerl train`: the command line of `purerl.run`."""
 
 import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
@@ -186,7 +187,7 @@ def _preset(name: str, words: list[str]) -> dict[str, Any]:
     if "--no-preset" in words:
         return {}
     environment = ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         environment = following if word == "--env" else environment
         environment = word.removeprefix("--env=") if word.startswith("--env=") else environment
     return presets.load(name, environment)

@@ -1,0 +1,63 @@
+"""Learning curves and films."""
+
+import imageio.v3 as imageio
+import jax
+import numpy as np
+import pytest
+
+from purerl.report import run_directory
+from purerl.report.plots import learning_curve, read_curve
+from purerl.report.rendering import film, save_gif
+from purerl.types import Policy
+from tests.toy_learner import corridor
+
+CONFIG = {"algorithm": "toy", "environment": {"name": "corridor"}, "evaluation": None}
+
+
+def fake_run(directory, lines, file=run_directory.EVALUATIONS):
+    directory.mkdir()
+    run_directory.write_json(directory / run_directory.CONFIG, CONFIG)
+    for line in lines:
+        run_directory.append_line(directory / file, line)
+    return directory
+
+
+def test_curves_are_read_with_gaps(tmp_path):
+    lines = [{"iteration": i, "env_steps": 10 * i, "return_per_seed": [i, None]} for i in (1, 2)]
+    curve = read_curve(fake_run(tmp_path / "a", lines))
+    assert curve.env_steps.tolist() == [10, 20]
+    np.testing.assert_array_equal(curve.returns, [[1, np.nan], [2, np.nan]])
+    training = [{"iteration": 1, "env_steps": 10, "episode_return": [None]}]
+    assert "training" in read_curve(fake_run(tmp_path / "b", training, run_directory.METRICS)).quantity
+    with pytest.raises(ValueError, match="no returns to plot"):
+        read_curve(fake_run(tmp_path / "c", []))
+
+
+def test_a_curve_is_drawn_even_where_nothing_is_a_number(tmp_path):
+    runs = [
+        fake_run(tmp_path / str(n), [{"iteration": i, "env_steps": i, "return_per_seed": [n] * n} for i in range(3)])
+        for n in (1, 4)
+    ]
+    nothing = fake_run(tmp_path / "n", [{"iteration": 1, "env_steps": 1, "return_per_seed": [None, None]}])
+    picture = imageio.imread(learning_curve([*runs, nothing], tmp_path / "curve.png"))
+    assert picture.shape[:2] == (660, 1080)
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 10
+    assert not list(tmp_path.glob(".*"))
+
+
+def right(state=None) -> Policy:
+    return Policy(lambda key: (), lambda key, memory, observation: (memory, jax.numpy.int32(1)))
+
+
+def test_a_film_shows_every_state_of_one_episode(tmp_path):
+    made = film(right(), corridor(), jax.random.key(0))
+    assert made.episode_return == 1.0
+    assert 4 <= len(made.frames) <= 6  # from -1, 0 or 1 to 4, with the first state
+    assert len(film(right(), corridor(), jax.random.key(0), max_steps=2).frames) == 3
+    out = save_gif(made.frames, tmp_path / "film.gif")
+    assert imageio.imread(out).shape[0] == len(made.frames)
+
+
+def test_an_environment_without_a_picture_is_refused():
+    with pytest.raises(ValueError, match="corridor has no picture"):
+        film(right(), corridor()._replace(render=None), jax.random.key(0))
