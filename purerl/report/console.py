@@ -24,20 +24,16 @@ def console(terminal: Console | None = None) -> Sink:
     On a terminal this is one live line; elsewhere (a log file, a pipe) one plain line per group of iterations.
     """
     output = Console() if terminal is None else terminal
+    narrow = output.width < 120
     live: dict[str, Any] = {}  # host-side state of this one sink: what `open` was told, the bar, its task
 
     def open_(information: RunInformation) -> None:
         live.update(information=information)
         if not output.is_terminal:
             return
-        bar = Progress(
-            TextColumn("[bold]{task.percentage:3.0f}%"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            _Remaining(),
-            console=output,
-        )
+        columns = [TextColumn("[bold]{task.percentage:3.0f}%"), BarColumn(8 if narrow else 24)]
+        columns += [TextColumn("{task.description}"), *([] if narrow else [TimeElapsedColumn()]), _Remaining()]
+        bar = Progress(*columns, console=output)
         iterations = information.metadata["iterations"]
         waiting = f"iteration {information.iteration}/{iterations}"
         task = bar.add_task(waiting, total=iterations, completed=information.iteration, remaining=None)
@@ -52,11 +48,10 @@ def console(terminal: Console | None = None) -> Sink:
         seconds = max(record.train_seconds - information.train_seconds, 1e-9)
         rate = (record.env_steps - information.env_steps) * seeds / seconds
         remaining = (iterations - record.iteration) * seconds / done
-        text = (
-            f"iteration {record.iteration}/{iterations} · {number(record.env_steps)} steps"
-            f" · {number(rate)} steps/s · {latest_return(record, seeds)}"
-        )
+        speed = f"{number(record.env_steps)} steps · {number(rate, 3)} steps/s"
+        text = f"iteration {record.iteration}/{iterations} · {speed} · {latest_return(record)} (median of {seeds})"
         if "bar" in live:
+            text = f"{speed} · {latest_return(record)}" if narrow else text
             live["bar"].update(live["task"], completed=record.iteration, description=text, remaining=remaining)
         else:
             percent = 100 * record.iteration // iterations
@@ -74,11 +69,11 @@ def console(terminal: Console | None = None) -> Sink:
     return Sink(open_, write, close, note)
 
 
-def latest_return(record: Record, seeds: int) -> str:
-    """'return 487.2 (median of 8)': of the evaluation, or of the training episodes where nothing was evaluated."""
+def latest_return(record: Record) -> str:
+    """'return 487.2', the median over seeds: of the evaluation, or of training episodes where nothing was evaluated."""
     evaluated = record.evaluation is not None
     values = record.evaluation["return_per_seed"] if record.evaluation else record.metrics.get("episode_return", [])
-    return f"{'return' if evaluated else 'training return'} {number(median(values))} (median of {seeds})"
+    return f"{'return' if evaluated else 'training return'} {number(median(values))}"
 
 
 def clock(seconds: float | None) -> str:

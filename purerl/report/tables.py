@@ -9,14 +9,14 @@ from rich.table import Table
 from purerl.report.records import PerSeed, median
 
 
-def number(value: float | None) -> str:
-    """A number for people: four significant digits, 'k' and 'M' from ten thousand on, '-' for none."""
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for people: so many significant digits, 'k' and 'M' from ten thousand on, '-' for none."""
     if value is None:
         return "-"
     for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= scale and abs(value) >= 1e4:
-            return f"{value / scale:.4g}{suffix}"
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+            return f"{value / scale:.{digits}g}{suffix}"
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.{digits}g}"
 
 
 def return_table(title: str, seeds: Sequence[int], columns: dict[str, PerSeed], diverged: Sequence[int] = ()) -> Table:
