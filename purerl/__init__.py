@@ -1,0 +1,42 @@
+"""purerl: reinforcement learning as single compiled programs.
+
+    from purerl import make, ppo, run
+
+    result = run(ppo.make(make("CartPole-v1"), ppo.Config()), total_steps=200_000, seeds=8)
+
+`make` gives an environment, an algorithm's own `make` a learner of `init`, `step` and `policy`, `train` the pure
+training loop to `jit` and `vmap`, `run` its host-side face with checkpoints and pictures.
+"""
+
+from importlib.metadata import version
+
+from purerl.algorithms import ALGORITHMS, load
+from purerl.algorithms.policy_gradient import ppo
+from purerl.algorithms.value_based import dqn
+from purerl.environments import make, vectorize
+from purerl.evaluate import Evaluation, evaluate
+from purerl.run import run
+from purerl.train import EvaluationPlan, train
+from purerl.types import Algorithm, Box, Discrete, Environment, Policy, Time, Timestep
+
+__version__ = version("purerl")
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Box",
+    "Discrete",
+    "Environment",
+    "Evaluation",
+    "EvaluationPlan",
+    "Policy",
+    "Time",
+    "Timestep",
+    "dqn",
+    "evaluate",
+    "load",
+    "make",
+    "ppo",
+    "run",
+    "train",
+    "vectorize",
+]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,14 +37,26 @@ def compile_programs(
     training = training_shapes(algorithm, keys)
     first = jax.ShapeDtypeStruct((), jnp.int32)
     one_group = partial(advance, algorithm, iterations=group, total_iterations=iterations, plan=plan)
-    programs = Programs(
-        init=jax.jit(jax.vmap(partial(start, algorithm))).lower(keys).compile() if fresh else None,
-        advance=jax.jit(jax.vmap(one_group, in_axes=(0, None)), donate_argnums=0).lower(training, first).compile(),
-        copy=jax.jit(_copied).lower(training).compile(),
-        snapshots=jax.jit(partial(_snapshots, algorithm)).lower(training).compile(),
-        seconds=0.0,
-    )
-    return programs._replace(seconds=time.perf_counter() - began)
+    lowered = {
+        "advance": jax.jit(jax.vmap(one_group, in_axes=(0, None)), donate_argnums=0).lower(training, first),
+        "copy": jax.jit(_copied).lower(training),
+        "snapshots": jax.jit(partial(_snapshots, algorithm)).lower(training),
+    }
+    if fresh:
+        lowered["init"] = jax.jit(jax.vmap(partial(start, algorithm))).lower(keys)
+    with ThreadPoolExecutor() as threads:
+        compiling = {name: threads.submit(program.compile, compiler_options()) for name, program in lowered.items()}
+        compiled: dict[str, Any] = {name: program.result() for name, program in compiling.items()}
+    return Programs(init=compiled.pop("init", None), seconds=time.perf_counter() - began, **compiled)
+
+
+def compiler_options() -> dict[str, Any]:
+    """What `compile` is told. On a CPU, LLVM's first level of optimisation instead of its default.
+
+    It compiles these programs in about half the time, and they run as fast: the loops that matter are vectorised
+    before LLVM sees them.
+    """
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
 def training_shapes(algorithm: Algorithm, keys: Key) -> Training:

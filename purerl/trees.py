@@ -1,11 +1,12 @@
 """Small operations on pytrees of arrays that more than one floor of the house needs."""
 
-from typing import TypeVar
+import dataclasses
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-Tree = TypeVar("Tree")
+Tree = TypeVar("Tree", bound=Any)
 
 
 def strongly_typed(tree: Tree) -> Tree:
@@ -16,7 +17,7 @@ def strongly_typed(tree: Tree) -> Tree:
 
     def strong(x):
         x = jnp.asarray(x)
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return x
         return jax.lax.convert_element_type(x, x.dtype)
 
@@ -33,11 +34,17 @@ def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:
     return jax.tree.map(select, if_true, if_false)
 
 
+def keep(state: Tree, *fields: str) -> Tree:
+    """A state (a flax struct) with only these fields; the others become None, which is a tree without leaves."""
+    dropped = {field.name: None for field in dataclasses.fields(state) if field.name not in fields}
+    return dataclasses.replace(state, **dropped)
+
+
 def nbytes(tree) -> int:
     """Bytes of all leaves of a tree of arrays or of `jax.ShapeDtypeStruct`s."""
 
     def leaf(x) -> int:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return leaf(jax.eval_shape(jax.random.key_data, x))
         return int(x.size) * x.dtype.itemsize
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from purerl.types import Box, Discrete, Environment, Space
 
@@ -54,7 +55,7 @@ def check_config(
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` can be looked at now: not traced by `jit`, `vmap` or `grad`."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def _check_float(where: str, value: Any, may_be_infinite: bool) -> None:
@@ -81,7 +82,7 @@ def _check_static(where: str, value: Any, annotation: Any) -> None:
     right = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
     if not right:
         raise TypeError(f"{where} must be of type {getattr(expected, '__name__', expected)}, got {value!r}")
-    if expected is tuple and not all(isinstance(x, get_args(annotation)[0]) for x in value):
+    if isinstance(value, tuple) and not all(isinstance(x, get_args(annotation)[0]) for x in value):
         raise TypeError(f"{where} must be a tuple of {get_args(annotation)[0].__name__}, got {value!r}")
 
 

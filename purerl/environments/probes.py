@@ -80,6 +80,20 @@ def truncation(steps: int = 5, continuous: bool = False) -> Environment:
     return _probe("probe/truncation", steps, lambda state: [0.0 * state.cue], reward, actions, ends=False)
 
 
+def successor(continuous: bool = False) -> Environment:
+    """An observation o in {-1, 1} that flips at every step, reward o, cut after one step. V(o) = o / (1 + discount).
+
+    The cut must be bootstrapped with the value of -o, the true successor: who takes the observation after the reset, a
+    fresh draw of either sign, finds V(o) = o.
+    """
+    actions = ONE_NUMBER if continuous else TWO_CHOICES
+
+    def sign(state: ProbeState) -> Array:
+        return state.cue * (1 - 2 * state.time)
+
+    return _probe("probe/successor", 1, lambda s: [sign(s)], lambda s, action: sign(s), actions, ends=False)
+
+
 def memory(steps: int = 3) -> Environment:
     """A cue, -1 or 1, in the first of `steps` observations only; the last action must name it (1 for 1, 0 for -1).
 
@@ -153,6 +167,7 @@ PROBES: dict[str, Callable[..., Environment]] = {
     "observation": observation,
     "observation_action": observation_action,
     "truncation": truncation,
+    "successor": successor,
     "memory": memory,
     "continuous_action": continuous_action,
     "continuous_observation_action": continuous_observation_action,

@@ -1,6 +1,7 @@
 """The contracts that every algorithm in the table keeps (DESIGN, section 6)."""
 
 import dataclasses
+import inspect
 from functools import cache, partial
 
 import chex
@@ -192,7 +193,7 @@ def test_bad_values_are_refused_before_anything_is_compiled(name):
 
 def test_every_field_is_documented(name):
     config = load(name).Config
-    lines = open(load(name).__file__).read()
+    lines = inspect.getsource(load(name))
     for field in dataclasses.fields(config):
         assert f"    {field.name}: " in lines
         documentation = lines.split(f"    {field.name}: ", 1)[1].split("\n")[1].strip()

@@ -79,6 +79,13 @@ def test_the_truncation_probe_is_cut_and_never_ends():
     assert value(rewards) + DISCOUNT**5 / (1 - DISCOUNT) == pytest.approx(1 / (1 - DISCOUNT))
 
 
+def test_the_observation_of_the_successor_probe_flips():
+    rewards, terminated, truncated, observations = play(make("probe/successor"), jax.random.key(0), lambda seen: 0)
+    assert (terminated, truncated) == (False, True)
+    assert observations[1] == -observations[0]
+    assert rewards == [observations[0][0]]
+
+
 def test_the_cue_of_the_memory_probe_shows_once():
     *_, observations = play(make("probe/memory", steps=4), jax.random.key(0), lambda seen: 0)
     cues, lasts = np.stack(observations[:4]).T

@@ -11,6 +11,7 @@ Schulman, J. et al. (2017), "Proximal policy optimization algorithms". Huang, S.
 details of proximal policy optimization".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purerl import trees
 from purerl.algorithms.config import check_config, require_vector_actions
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions
@@ -140,6 +142,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         config.layer_norm,
         config.shared_torso,
     )
+    apply: Callable[..., Any] = network.apply
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
         optax.adam(config.learning_rate, eps=config.adam_epsilon),
@@ -156,7 +159,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         def body(environments_state: VectorState, keys: Key) -> tuple[VectorState, Rollout]:
             raw = environments_state.observation
             observation = prepare(state.observation_statistics, raw)
-            distribution = network.apply(state.params, observation, method=network.policy)
+            distribution = apply(state.params, observation, method=network.policy)
             action = distribution.sample(keys[0])
             environments_state, timestep = environments.step(keys[1], environments_state, action)
             return environments_state, Rollout(
@@ -186,8 +189,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         """Advantages and value targets of the rollout, flattened to `[T B, ...]`."""
         observation = prepare(state.observation_statistics, rollout.observation)
         successor = prepare(state.observation_statistics, rollout.successor)
-        value = network.apply(state.params, observation, method=network.value)
-        successor_value = network.apply(state.params, successor, method=network.value)
+        value = apply(state.params, observation, method=network.value)
+        successor_value = apply(state.params, successor, method=network.value)
         advantage = generalized_advantage(
             reward,
             value,
@@ -201,7 +204,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return jax.tree.map(lambda x: x.reshape(batch_size, *x.shape[2:]), sample)
 
     def loss(params: Params, batch: Sample) -> tuple[Array, Metrics]:
-        distribution, value = network.apply(params, batch.observation)
+        distribution, value = apply(params, batch.observation)
         log_probability = distribution.log_probability(batch.action)
         advantage = standardize(batch.advantage) if config.standardize_advantage else batch.advantage
         objective = clipped_surrogate(log_probability, batch.log_probability, advantage, config.clip)
@@ -275,13 +278,13 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def policy(state: State, greedy: bool = True) -> Policy:
         def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Action]:
             observation = prepare(state.observation_statistics, observation)
-            distribution = network.apply(state.params, observation, method=network.policy)
+            distribution = apply(state.params, observation, method=network.policy)
             return memory, distribution.mode() if greedy else distribution.sample(key)
 
         return Policy(init=lambda key: (), act=act)
 
     def snapshot(state: State) -> State:
-        return State(state.params, None, None, state.observation_statistics, None, None, None)
+        return trees.keep(state, "params", "observation_statistics")
 
     return Algorithm(
         name="ppo",

@@ -10,6 +10,7 @@ where no gradient flows through y and Q_target is a copy of Q that follows it sl
 Mnih, V. et al. (2015), "Human-level control through deep reinforcement learning", Nature 518.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purerl import trees
 from purerl.algorithms.config import check_config, require_discrete
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.exploration import epsilon_greedy, linear_schedule
@@ -106,6 +108,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
     actions = require_discrete("dqn", environment)
     environments = vectorize(environment, config.num_envs)
     network = QNetwork(environment.observation_space, actions.n, config.widths, config.activation, config.layer_norm)
+    q_values: Callable[..., Any] = network.apply
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
         optax.adam(config.learning_rate, eps=config.adam_epsilon),
@@ -119,7 +122,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         """`steps_per_iteration` steps of every environment, with two keys each, as one block `[block, ...]`."""
 
         def body(state: VectorState, keys: Key) -> tuple[VectorState, Transition]:
-            action = epsilon_greedy(keys[0], network.apply(params, state.observation), epsilon)
+            action = epsilon_greedy(keys[0], q_values(params, state.observation), epsilon)
             successor, timestep = environments.step(keys[1], state, action)
             transition = Transition(
                 state.observation, action, timestep.reward, timestep.terminated, timestep.observation
@@ -130,10 +133,10 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return state, jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), transitions)
 
     def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, Metrics]:
-        successor_values = network.apply(target_params, batch.successor)
+        successor_values = q_values(target_params, batch.successor)
         targets = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None))
         target = targets(batch.reward, batch.terminated, successor_values, config.discount)
-        values = network.apply(params, batch.observation)
+        values = q_values(params, batch.observation)
         chosen = jnp.sum(jnp.where(jax.nn.one_hot(batch.action, actions.n, dtype=bool), values, 0.0), axis=-1)
         mean_loss = jnp.mean(error_loss(chosen - target))
         return mean_loss, {"loss": mean_loss, "q_value": jnp.mean(chosen)}
@@ -184,14 +187,14 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def policy(state: State, greedy: bool = True) -> Policy:
         def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Array]:
-            values = network.apply(state.params, observation)
+            values = q_values(state.params, observation)
             action = jnp.argmax(values, axis=-1) if greedy else epsilon_greedy(key, values, config.epsilon_end)
             return memory, action
 
         return Policy(init=lambda key: (), act=act)
 
     def snapshot(state: State) -> State:
-        return State(state.params, *[None] * 5)
+        return trees.keep(state, "params")
 
     return Algorithm(
         name="dqn",

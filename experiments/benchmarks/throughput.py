@@ -1,0 +1,200 @@
+"""How far are PPO and DQN from the least that their work must cost?
+
+The floor of an iteration is an environment-only scan (the same number of auto-resetting steps with actions drawn
+beforehand) plus a learner-only scan of the same sizes (act on fixed observations, update on fixed batches), written
+here by hand. What the algorithm takes on top is bookkeeping: replay, sampling, advantages, shuffling, statistics.
+
+    python experiments/benchmarks/throughput.py            # about two minutes
+    python experiments/benchmarks/throughput.py --quick
+
+Every program is timed in turn, several times over, so that a noisy machine slows all of them alike; medians are
+compared. DQN is also timed with a replay of 1,000,000 transitions against one of 10,000.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from purerl import make
+from purerl.algorithms.policy_gradient import ppo
+from purerl.algorithms.value_based import dqn
+from purerl.compilation import compiler_options
+from purerl.environments import vectorize
+from purerl.networks.heads import ActorCritic, QNetwork
+from purerl.train import advance, start
+
+KEY = jax.random.key(0)
+
+
+def whole(algorithm: Any, iterations: int) -> tuple[Callable, tuple]:
+    """The algorithm as `purerl.run` executes it, without evaluation."""
+    training = jax.jit(partial(start, algorithm))(KEY)
+    program = partial(advance, algorithm, iterations=iterations, total_iterations=10 * iterations)
+    return lambda training, first: program(training, first)[0], (training, jnp.int32(0))
+
+
+def environment_only(name: str, num_envs: int, steps: int) -> tuple[Callable, tuple]:
+    """`steps` steps of `num_envs` environments with actions drawn beforehand."""
+    environments = vectorize(make(name), num_envs)
+    actions = jax.random.randint(KEY, (steps, num_envs), 0, environments.action_space.n)
+
+    def program(state, actions, key):
+        def body(state, inputs):
+            state, timestep = environments.step(inputs[1], state, inputs[0])
+            return state, timestep.reward.sum()
+
+        return jax.lax.scan(body, state, (actions, jax.random.split(key, len(actions))))
+
+    return program, (jax.jit(environments.reset)(KEY), actions, KEY)
+
+
+def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
+    """Act and value `rollout_length` times, then `epochs x minibatches` updates, `iterations` times, on fixed data."""
+    network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(config.learning_rate))
+    size = config.num_envs * config.rollout_length // config.minibatches
+    observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
+    params = network.init(KEY, observation)
+    data = (observation, jnp.zeros(size, jnp.int32), -jnp.ones(size), jnp.ones(size), jnp.ones(size))
+
+    def loss(params, batch):
+        observation, action, old, advantage, target = batch
+        distribution, value = network.apply(params, observation)
+        ratio = jnp.exp(distribution.log_probability(action) - old)
+        clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+        surrogate = jnp.mean(jnp.minimum(ratio * advantage, clipped * advantage))
+        error = 0.5 * jnp.mean((value - target) ** 2)
+        entropy = jnp.mean(distribution.entropy())
+        return -surrogate + config.value_coefficient * error - config.entropy_coefficient * entropy
+
+    def act(params, observation, key):
+        distribution, value = network.apply(params, observation)
+        action = distribution.sample(key)
+        return action, value, distribution.log_probability(action)
+
+    def program(params, optimizer_state, data, key):
+        def iteration(carry, key):
+            def acting(observation, key):
+                action, value, log_probability = act(carry[0], observation, key)
+                return observation + 1e-6 * value[:, None], (action, value, log_probability)
+
+            def updating(carry, _):
+                params, state = carry
+                gradients = jax.grad(loss)(params, data)
+                updates, state = optimizer.update(gradients, state)
+                return (optax.apply_updates(params, updates), state), None
+
+            acted = jax.lax.scan(acting, data[0][: config.num_envs], jax.random.split(key, config.rollout_length))
+            carry, _ = jax.lax.scan(updating, carry, length=config.epochs * config.minibatches)
+            return carry, jax.tree.map(jnp.sum, acted)
+
+        return jax.lax.scan(iteration, (params, optimizer_state), jax.random.split(key, iterations))
+
+    return program, (params, optimizer.init(params), data, KEY)
+
+
+def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
+    """One greedy action per environment and `updates_per_iteration` updates on a fixed batch, `iterations` times."""
+    network = QNetwork(environment.observation_space, environment.action_space.n, config.widths)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(config.learning_rate))
+    size = config.batch_size
+    observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
+    params = network.init(KEY, observation)
+    action = jnp.zeros((size, 1), jnp.int32)
+
+    def loss(params, target_params, observation):
+        target = 1.0 + config.discount * jnp.max(network.apply(target_params, observation), axis=-1)
+        chosen = jnp.take_along_axis(network.apply(params, observation), action, axis=-1)[:, 0]
+        return jnp.mean(optax.huber_loss(chosen, target))
+
+    def program(params, target_params, optimizer_state, observation):
+        def iteration(carry, _):
+            def acting(observation, _):
+                values = network.apply(carry[0], observation)
+                return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
+
+            def updating(carry, _):
+                params, state = carry
+                gradients = jax.grad(loss)(params, target_params, observation)
+                updates, state = optimizer.update(gradients, state)
+                return (optax.apply_updates(params, updates), state), None
+
+            acted = jax.lax.scan(acting, observation[: config.num_envs], length=config.steps_per_iteration)
+            carry, _ = jax.lax.scan(updating, carry, length=config.updates_per_iteration)
+            return carry, jax.tree.map(jnp.sum, acted)
+
+        return jax.lax.scan(iteration, (params, optimizer_state), length=iterations)
+
+    return program, (params, params, optimizer.init(params), observation)
+
+
+def measure(programs: dict[str, tuple[Callable, tuple]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every program, in turn, `repeats` times after one warm-up; compile times are printed."""
+    compiled = {}
+    for name, (program, arguments) in programs.items():
+        began = time.perf_counter()
+        compiled[name] = jax.jit(program).lower(*arguments).compile(compiler_options=compiler_options())
+        print(f"  compiled {name} in {time.perf_counter() - began:.1f} s")
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for repeat in range(repeats + 1):
+        for name, (_, arguments) in programs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(compiled[name](*arguments))
+            if repeat:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def report(name: str, seconds: dict[str, list[float]], env_steps: int, bound: float) -> None:
+    """The ratio of the whole to the sum of its floor, round by round."""
+    rounds = zip(seconds["whole"], seconds["environment"], seconds["learner"], strict=True)
+    ratio = statistics.median(one / (environment + learner) for one, environment, learner in rounds)
+    median = {part: statistics.median(values) for part, values in seconds.items()}
+    print(f"{name}: {env_steps / median['whole']:,.0f} environment steps/s")
+    print(f"  whole {median['whole']:.3f} s, environment {median['environment']:.3f}, learner {median['learner']:.3f}")
+    print(f"  whole / floor = {ratio:.2f} (bound {bound})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="short scans and few repeats: shows that it runs")
+    parser.add_argument("--env", default="CartPole-v1", help="an environment with discrete actions")
+    options = parser.parse_args()
+    repeats, scale = (3, 1) if options.quick else (11, 10)
+    environment = make(options.env)
+    print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}, {options.env}, float32")
+
+    config, iterations = ppo.Config(), 10 * scale
+    steps = iterations * config.rollout_length
+    programs = {
+        "whole": whole(ppo.make(environment, config), iterations),
+        "environment": environment_only(options.env, config.num_envs, steps),
+        "learner": ppo_learner_only(config, environment, iterations),
+    }
+    report("ppo", measure(programs, repeats), steps * config.num_envs, bound=1.2)
+
+    config, iterations = dqn.Config(), 500 * scale
+    steps = iterations * config.steps_per_iteration
+    large = dataclasses.replace(config, replay_capacity=1_000_000)
+    programs = {
+        "whole": whole(dqn.make(environment, config), iterations),
+        "whole, replay of 1,000,000": whole(dqn.make(environment, large), iterations),
+        "environment": environment_only(options.env, config.num_envs, steps),
+        "learner": dqn_learner_only(config, environment, iterations),
+    }
+    seconds = measure(programs, repeats)
+    report("dqn", seconds, steps * config.num_envs, bound=1.35)
+    pairs = zip(seconds["whole, replay of 1,000,000"], seconds["whole"], strict=True)
+    print(f"  replay of 1,000,000 / of 10,000 = {statistics.median(a / b for a, b in pairs):.2f} (bound 1.1)")
+
+
+if __name__ == "__main__":
+    main()

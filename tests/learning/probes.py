@@ -1,0 +1,81 @@
+"""What a learner must have learned from each probe environment, as functions of its module: mutants fit there too."""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.environments import make
+from purerl.evaluate import evaluate
+from purerl.networks.heads import ActorCritic, QNetwork
+from purerl.train import train
+from purerl.types import Algorithm
+
+SEEDS, DISCOUNT = 3, 0.9
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "dqn": {
+        "learning_rate": 1e-2,
+        "num_envs": 4,
+        "steps_per_iteration": 2,
+        "updates_per_iteration": 4,
+        "batch_size": 32,
+        "replay_capacity": 512,
+        "warm_up_steps": 64,
+        "target_period": 40,
+        "widths": (32,),
+        "discount": DISCOUNT,
+    },
+    "ppo": {
+        "learning_rate": 3e-3,
+        "num_envs": 8,
+        "rollout_length": 10,
+        "minibatches": 2,
+        "entropy_coefficient": 0.001,
+        "widths": (32,),
+        "discount": DISCOUNT,
+    },
+}
+ITERATIONS = {"dqn": 500, "ppo": 300}
+VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
+    "probe/constant": [(0.0, 1.0)],
+    "probe/discount": [(0.0, DISCOUNT), (1.0, 1.0)],
+    "probe/observation": [(-1.0, -1.0), (1.0, 1.0)],
+    "probe/truncation": [(0.0, 1 / (1 - DISCOUNT))],
+    "probe/successor": [(-1.0, -1 / (1 + DISCOUNT)), (1.0, 1 / (1 + DISCOUNT))],
+}
+RETURNS = {"probe/action": 1.0, "probe/observation_action": 1.0}
+CONTINUOUS_RETURNS = {"probe/continuous_action": 0.0, "probe/continuous_observation_action": 0.0}
+
+
+def learn(module: ModuleType, algorithm: str, probe: str, **overrides: Any) -> tuple[Algorithm, Any]:
+    """The algorithm and its states `[SEEDS]` after training on the probe."""
+    one = module.make(make(probe), module.Config(**CONFIGS[algorithm] | overrides))
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    return one, jax.jit(jax.vmap(lambda key: train(one, key, ITERATIONS[algorithm]).state))(keys)
+
+
+def state_value(one: Algorithm, state: Any, observation: jax.Array) -> jax.Array:
+    """V(observation) as the learner sees it."""
+    config, environment = one.config, one.environment
+    if one.name == "dqn":
+        network = QNetwork(environment.observation_space, environment.action_space.n, config.widths)
+        return jnp.max(network.apply(state.params, observation))
+    network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
+    return network.apply(state.params, observation, method=network.value)
+
+
+def check_values(module: ModuleType, algorithm: str, probe: str, **overrides: Any) -> None:
+    one, states = learn(module, algorithm, probe, **overrides)
+    for observation, expected in VALUES[probe]:
+        values = jax.vmap(lambda state, o=observation: state_value(one, state, jnp.array([o])))(states)
+        np.testing.assert_allclose(values, expected, atol=0.05 * max(1.0, abs(expected)))
+
+
+def check_return(module: ModuleType, algorithm: str, probe: str, expected: float, **overrides: Any) -> None:
+    one, states = learn(module, algorithm, probe, **overrides)
+    key = jax.random.key(1)
+    returns = jax.vmap(lambda state: evaluate(one.policy(state), one.environment, key, episodes=32).returns)(states)
+    np.testing.assert_allclose(returns.mean(-1), expected, atol=0.02)
