@@ -20,7 +20,7 @@ from jax.core import Tracer
 from purerl import trees
 from purerl.environments.vectorize import VectorEnvironment, VectorState
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
-from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Observation, Timestep
+from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Observation, Space, Timestep
 
 
 class Wrapped(struct.PyTreeNode):
@@ -31,7 +31,7 @@ class Wrapped(struct.PyTreeNode):
 
 
 def rescale_actions(environment: Environment) -> Environment:
-    """The agent acts in [-1, 1]: action a becomes `low + (a + 1) / 2 * (high - low)`, after clipping to [-1, 1].
+    """The agent acts in [-1, 1]: `unscale_action` gives the environment what it expects.
 
     Coordinates of a `Box` without two finite bounds pass unchanged and unclipped; so does the whole of a `Discrete`
     environment, which is returned as it is. Bounds may be traced.
@@ -39,22 +39,40 @@ def rescale_actions(environment: Environment) -> Environment:
     space = environment.action_space
     if isinstance(space, Discrete):
         return environment
-    traced = isinstance(space.low, Tracer) or isinstance(space.high, Tracer)
-    numpy = jnp if traced else np  # constants stay constants inside jit
-    low = numpy.broadcast_to(numpy.asarray(space.low, numpy.float32), space.shape)
-    high = numpy.broadcast_to(numpy.asarray(space.high, numpy.float32), space.shape)
-    bounded = numpy.isfinite(low) & numpy.isfinite(high)
-    centre = numpy.where(bounded, numpy.where(bounded, low, 0) / 2 + numpy.where(bounded, high, 0) / 2, 0)
-    half = numpy.where(bounded, numpy.where(bounded, high, 0) / 2 - numpy.where(bounded, low, 0) / 2, 1)
+    low, high, bounded, numpy = _bounds(space)
     new_low, new_high = numpy.where(bounded, -1.0, low), numpy.where(bounded, 1.0, high)
-    if not traced and bool(np.all(bounded)):
+    if numpy is np and bool(np.all(bounded)):
         new_low, new_high = -1.0, 1.0
 
     def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
-        inside = jnp.where(bounded, jnp.clip(action, -1.0, 1.0), action)
-        return environment.step(key, state, jnp.asarray(centre + half * inside))
+        return environment.step(key, state, unscale_action(space, action))
 
     return environment._replace(step=step, action_space=Box(new_low, new_high, space.shape))
+
+
+def unscale_action(space: Space, action: Action) -> Action:
+    """The action of `space` that an action in [-1, 1] stands for: `low + (a + 1) / 2 * (high - low)`, a clipped before.
+
+    Coordinates without two finite bounds, and discrete actions, are returned as they are.
+    """
+    if isinstance(space, Discrete):
+        return action
+    low, high, bounded, numpy = _bounds(space)
+    low, high = numpy.where(bounded, low, -1.0), numpy.where(bounded, high, 1.0)
+    inside = jnp.where(bounded, jnp.clip(action, -1.0, 1.0), action)
+    return jnp.asarray((low + high) / 2 + (high - low) / 2 * inside)
+
+
+def _bounds(space: Box) -> tuple[Any, Any, Any, Any]:
+    """Both bounds and where both are finite, of the space's shape, and the module to compute with them.
+
+    That is NumPy unless a bound is traced: constants stay constants inside jit.
+    """
+    traced = isinstance(space.low, Tracer) or isinstance(space.high, Tracer)
+    numpy = jnp if traced else np
+    low = numpy.broadcast_to(numpy.asarray(space.low, numpy.float32), space.shape)
+    high = numpy.broadcast_to(numpy.asarray(space.high, numpy.float32), space.shape)
+    return low, high, numpy.isfinite(low) & numpy.isfinite(high), numpy
 
 
 def time_limit(environment: Environment, steps: int) -> Environment:

@@ -23,7 +23,7 @@ from flax import struct
 from purerl import trees
 from purerl.algorithms.config import check_config, require_vector_actions
 from purerl.environments.vectorize import VectorState, vectorize
-from purerl.environments.wrappers import rescale_actions
+from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.networks.heads import ActorCritic
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.policy_gradient import (
@@ -126,7 +126,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
     """PPO on `environment`, with discrete actions or a vector of continuous ones.
 
     Bounded continuous actions are rescaled: the policy acts in [-1, 1], clipped there, and the log-probability is that
-    of the unclipped action.
+    of the unclipped action. `policy` gives the actions that `environment` itself expects.
 
     Raises TypeError for actions of another shape or a traced static field, ValueError for a value out of range or a
     rollout that the minibatches do not divide.
@@ -279,7 +279,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Action]:
             observation = prepare(state.observation_statistics, observation)
             distribution = apply(state.params, observation, method=network.policy)
-            return memory, distribution.mode() if greedy else distribution.sample(key)
+            action = distribution.mode() if greedy else distribution.sample(key)
+            return memory, unscale_action(environment.action_space, action)
 
         return Policy(init=lambda key: (), act=act)
 
