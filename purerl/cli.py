@@ -1,6 +1,6 @@
 """The command line: `purerl train | evaluate | render | plot | list`.
 
-This module imports nothing heavy, so that help and mistakes answer at once; every command imports what it needs.
+This module imports nothing itself, so that help and mistakes answer soon; every command imports what it needs.
 """
 
 import os

@@ -48,13 +48,11 @@ def fails(capsys, words: list[str]) -> str:
 
 
 def test_help_needs_nothing_heavy():
-    script = (
-        "import sys; from purerl.cli import main; main(['--help']); assert not {'jax', 'tyro'} & sys.modules.keys()"
-    )
-    begun = time.perf_counter()
+    heavy = {"tyro", "orbax", "matplotlib", "gymnax", "brax", "mujoco", "wandb"}
+    script = f"import sys; from purerl.cli import main; main(['--help']); print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=ENVIRONMENT)
     assert "train ALGORITHM --env NAME" in done.stdout
-    assert time.perf_counter() - begun < 5
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_python_m_purerl_is_the_same_program():
