@@ -105,7 +105,7 @@ def make(
         )
     environment = _construct(name, backend, arguments)
     if scales:
-        environment.sys = _scaled_system(environment.sys, **scales)
+        environment.sys = jax.jit(_scaled_system)(environment.sys, **scales)
 
     with jax.ensure_compile_time_eval():
         example = jax.eval_shape(environment.reset, jax.random.PRNGKey(0))

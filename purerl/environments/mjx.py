@@ -112,7 +112,7 @@ def mjx_environment(
     skipped = () if blank._impl.efc_J.shape[0] else ("qacc_warmstart",)
     carried = tuple(field for field in CARRIED if field not in skipped and getattr(blank, field).size)
     if modify is not None:
-        physics_model = modify(physics_model)
+        physics_model = jax.jit(modify)(physics_model)  # one small program instead of some hundred operations
 
     def with_positions(data: Data) -> Data:
         return mjx.com_pos(physics_model, mjx.kinematics(physics_model, data))
@@ -259,8 +259,7 @@ def with_derived_constants(model: Model) -> Model:
     mujoco: Any = importlib.import_module("mujoco")
 
     mjx = import_mjx()
-    with jax.ensure_compile_time_eval():
-        data = uncommitted(mjx.make_data(model))
+    data = mjx.make_data(model)
     data = data.replace(qpos=jnp.asarray(model.qpos0))
     data = mjx.com_pos(model, mjx.kinematics(model, data))
     inertia = mjx.full_m(model, mjx.crb(model, data))  # [nv, nv]
