@@ -1,6 +1,7 @@
 """Torsos: from an observation to a vector of features. Leading axes of the observation are a batch."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from purerl.networks.initializers import Initializer, orthogonal
 from purerl.types import Array, Box, Discrete, Space
 
+Activation = Literal["relu", "tanh", "swish", "elu", "gelu", "leaky_relu"]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
     "tanh": nn.tanh,

@@ -25,6 +25,7 @@ from purerl.algorithms.config import check_config, require_vector_actions
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.networks.heads import ActorCritic
+from purerl.networks.torsos import Activation
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.policy_gradient import (
     approximate_kl,
@@ -79,8 +80,8 @@ class Config:
     """Divide rewards by the running deviation of the discounted return, clipped to 10."""
     widths: tuple[int, ...] = (64, 64)
     """Units of the hidden layers (after the convolution, for images)."""
-    activation: str = "tanh"
-    """relu, tanh, swish, elu, gelu or leaky_relu."""
+    activation: Activation = "tanh"
+    """Nonlinearity after every hidden layer."""
     layer_norm: bool = False
     """LayerNorm before every activation."""
     shared_torso: bool = False

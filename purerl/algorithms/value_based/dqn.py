@@ -24,6 +24,7 @@ from purerl.algorithms.config import check_config, require_discrete
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.exploration import epsilon_greedy, linear_schedule
 from purerl.networks.heads import QNetwork
+from purerl.networks.torsos import Activation
 from purerl.operators.temporal_difference import half_square, huber, q_learning_target
 from purerl.replay import ReplayState, uniform_replay
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
@@ -45,8 +46,8 @@ class Config:
     """Gradients are scaled down to this global norm, > 0; inf is off."""
     discount: float = 0.99
     """Weight of the next step's reward, in [0, 1]."""
-    loss: Literal["huber", "squared"] = "huber"
-    """Loss on the TD error; huber (delta 1) is the paper's error clipping."""
+    loss: Literal["huber", "squared"] = "squared"
+    """Loss on the TD error; huber (delta 1) is the paper's error clipping and wants rewards clipped to [-1, 1] too."""
     num_envs: int = 10
     """Environments stepped side by side."""
     steps_per_iteration: int = 1
@@ -58,7 +59,7 @@ class Config:
     replay_capacity: int = 10_000
     """Transitions kept; a multiple of num_envs x steps_per_iteration."""
     warm_up_steps: int = 1_000
-    """Environment steps of random actions before the first update (rounded up to whole iterations)."""
+    """Environment steps of random actions before the first update, at least batch_size (rounded up to iterations)."""
     epsilon_start: float = 1.0
     """Probability of a random action at the beginning, in [0, 1]."""
     epsilon_end: float = 0.05
@@ -71,8 +72,8 @@ class Config:
     """How far the target moves towards the parameters at an update, in [0, 1]: 1 copies, 0.005 is Polyak averaging."""
     widths: tuple[int, ...] = (120, 84)
     """Units of the hidden layers (after the convolution, for images)."""
-    activation: str = "relu"
-    """relu, tanh, swish, elu, gelu or leaky_relu."""
+    activation: Activation = "relu"
+    """Nonlinearity after every hidden layer."""
     layer_norm: bool = False
     """LayerNorm before every activation."""
 
@@ -232,6 +233,11 @@ def check(config: Config) -> None:
         raise ValueError(
             f"dqn: batch_size ({config.batch_size}) is larger than replay_capacity ({config.replay_capacity}); "
             f"raise replay_capacity or lower batch_size"
+        )
+    if config.batch_size > config.warm_up_steps:
+        raise ValueError(
+            f"dqn: batch_size ({config.batch_size}) exceeds warm_up_steps ({config.warm_up_steps}): the first batches "
+            f"would repeat the same transitions; raise warm_up_steps"
         )
     if config.warm_up_steps > config.replay_capacity:
         raise ValueError(

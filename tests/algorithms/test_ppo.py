@@ -1,0 +1,84 @@
+"""What is particular to PPO: its first update, its statistics, its actions, what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl import EvaluationPlan, Time, make, ppo, train
+
+SMALL = {"num_envs": 4, "rollout_length": 16, "minibatches": 1, "epochs": 1, "widths": (8,)}
+START = Time(jnp.int32(0), jnp.float32(0))
+
+
+def first_step(environment: str, **fields):
+    algorithm = ppo.make(make(environment), ppo.Config(**SMALL | fields))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    return algorithm, state, *jax.jit(algorithm.step)(state, START)
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
+def test_the_first_minibatch_of_a_rollout_has_ratio_one(environment):
+    *_, metrics = first_step(environment)
+    assert metrics["clip_fraction"] == 0
+    assert metrics["approximate_kl"] < 1e-6
+    assert abs(metrics["policy_loss"]) < 1e-5  # the mean of standardised advantages
+
+
+def test_a_second_epoch_moves_away():
+    *_, metrics = first_step("CartPole-v1", epochs=10, learning_rate=0.01)
+    assert metrics["approximate_kl"] > 1e-4
+
+
+def test_observation_statistics_are_those_of_the_raw_observations_of_past_rollouts():
+    _, before, after, _ = first_step("Pendulum-v1", normalize_observations=True, rollout_length=50, num_envs=40)
+    assert before.observation_statistics.count == 0
+    statistics = after.observation_statistics
+    assert statistics.count == 2000
+    x, y, _ = statistics.mean
+    np.testing.assert_allclose(statistics.variance[:2].sum() + x**2 + y**2, 1.0, rtol=1e-3)  # cos^2 + sin^2
+    assert statistics.variance[2] > 0.5  # the angular velocity, up to 8 rad/s
+
+
+def test_a_policy_acts_in_the_range_of_its_environment():
+    environment = make("Pendulum-v1")
+    algorithm = ppo.make(environment, ppo.Config(**SMALL))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    policy = algorithm.policy(state, greedy=False)
+    keys = jax.random.split(jax.random.key(1), 500)
+    actions = jax.vmap(lambda key: policy.act(key, (), jnp.zeros(3))[1])(keys)
+    assert actions.shape == (500, 1)
+    assert actions.min() == -2.0
+    assert actions.max() == 2.0
+    assert 1.0 < actions.std() < 1.7
+
+
+def test_best_parameters_are_those_of_the_best_evaluation():
+    algorithm = ppo.make(make("CartPole-v1"), ppo.Config(**SMALL, learning_rate=0.03))
+    plan = EvaluationPlan(algorithm.environment, episodes=16)
+    result = jax.jit(lambda key: train(algorithm, key, 30, evaluate_every=3, plan=plan))(jax.random.key(0))
+    means = result.evaluations.returns.mean(-1)
+    assert result.best.score == means.max()
+    assert result.best.iteration == 3 * (1 + int(means.argmax()))
+
+
+@pytest.mark.parametrize(
+    ("environment", "fields", "message"),
+    [
+        ("CartPole-v1", {"minibatches": 5}, r"minibatches \(5\) must divide num_envs x rollout_length \(4 x 16 = 64\)"),
+        ("FrozenLake-misc", {"normalize_observations": True}, "normalize_observations needs real-valued observations"),
+        ("CartPole-v1", {"trace_decay": 1.01}, r"trace_decay must be in \[0, 1\]"),
+        ("CartPole-v1", {"clip": 0.0}, "clip must be > 0"),
+        ("CartPole-v1", {"widths": (64.0,)}, "widths must be a tuple of int"),
+        ("CartPole-v1", {"shared_torso": 1}, "shared_torso must be of type bool"),
+    ],
+)
+def test_what_does_not_fit_is_refused(environment, fields, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ppo.make(make(environment), ppo.Config(**SMALL | fields))
+
+
+@pytest.mark.parametrize("environment", ["FrozenLake-misc", "Breakout-MinAtar", "MountainCarContinuous-v0"])
+def test_every_kind_of_observation_and_action(environment):
+    *_, metrics = first_step(environment)
+    assert all(np.isfinite(value) for value in metrics.values())

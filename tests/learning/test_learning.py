@@ -1,0 +1,62 @@
+"""Learning on real environments, over several seeds trained in one program.
+
+The default tests are short; `pytest -m slow` trains with every preset of a claim for its whole budget.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from purerl import load, make, presets, run
+
+
+class Claim(NamedTuple):
+    """At least `passing` of eight seeds end with a greedy return of at least `threshold`, and so does their median."""
+
+    algorithm: str
+    environment: str
+    threshold: float
+    passing: int
+    parameters: dict[str, Any] = {}
+
+
+CLAIMS = [
+    Claim("ppo", "CartPole-v1", 475.0, 7),
+    Claim("dqn", "CartPole-v1", 475.0, 7),
+    Claim("ppo", "Acrobot-v1", -90.0, 7),
+    Claim("dqn", "Acrobot-v1", -100.0, 7),
+    Claim("ppo", "Pendulum-v1", -200.0, 7),
+    Claim("dqn", "Catch-bsuite", 1.0, 8),
+    Claim("dqn", "MountainCar-v0", -130.0, 6),
+    Claim("ppo", "mjx/cartpole_swingup", 350.0, 6),
+]
+
+
+def final_returns(algorithm: str, environment: str, seeds: int, total_steps: int | None = None) -> np.ndarray:
+    """The greedy return of every seed after training with the preset."""
+    module, preset = load(algorithm), presets.load(algorithm, environment)
+    steps = preset.pop("total_steps")
+    one = module.make(make(environment), module.Config(**preset))
+    result = run(one, total_steps=total_steps or steps, seeds=seeds, evaluations=5, sinks=())
+    return np.asarray(result.summary["evaluation"]["return_per_seed"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.algorithm}-{claim.environment}")
+def test_a_preset_reaches_what_the_literature_reaches(claim):
+    returns = final_returns(claim.algorithm, claim.environment, seeds=8)
+    print(np.sort(returns))
+    assert np.sum(returns >= claim.threshold) >= claim.passing
+    assert np.median(returns) >= claim.threshold
+    assert len(np.unique(returns)) > 1 or claim.environment in ("Catch-bsuite", "CartPole-v1")  # seeds differ
+
+
+def test_ppo_learns_to_balance_in_a_fifth_of_its_budget():
+    returns = final_returns("ppo", "CartPole-v1", seeds=4, total_steps=100_000)
+    assert np.median(returns) >= 400
+
+
+def test_dqn_learns_to_catch():
+    returns = final_returns("dqn", "Catch-bsuite", seeds=4, total_steps=30_000)
+    assert np.all(returns >= 0.95)
