@@ -1,13 +1,13 @@
 """The host-side face of `purerl.train`: what to train, for how long, and where to keep it.
 
-`run` checks the arguments, plans the groups of iterations and guards the run directory; `purerl.driver` then does it.
+`run` checks the arguments, plans the groups of iterations and guards the run directory; `host.driver` then does it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from purerl import checkpoint
-from purerl.driver import RunResult, Setup, execute
+from purerl.host.driver import RunResult, Setup, execute
 from purerl.report import run_directory
 from purerl.report.console import console
 from purerl.report.sinks import Sink, jsonl

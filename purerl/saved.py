@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from purerl import algorithms, checkpoint, environments
-from purerl.compilation import snapshot_shapes
 from purerl.configuration import from_json
+from purerl.host.compilation import snapshot_shapes
 from purerl.report import run_directory
 from purerl.types import Algorithm, Environment, State
 

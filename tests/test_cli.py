@@ -14,7 +14,7 @@ import pytest
 from purerl import algorithms, presets
 from purerl.algorithms import ALGORITHMS
 from purerl.cli import main
-from purerl.cli_train import describe_preset, join_resume, parse, parse_parameters
+from purerl.cli.train import describe_preset, join_resume, parse, parse_parameters
 from purerl.environments import names
 from purerl.report import run_directory
 from tests.toy_learner import Config

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from purerl import memory, trees
+from purerl import trees
 from purerl.checkpoint import CheckpointError
-from purerl.compilation import compile_programs, training_shapes
 from purerl.evaluate import Evaluation
+from purerl.host import memory
+from purerl.host.compilation import compile_programs, training_shapes
 from purerl.report import run_directory
 from purerl.report.sinks import Sink
 from purerl.run import plan_groups, run, seed_numbers
@@ -160,7 +161,7 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(tmp_path):
 
 
 def test_a_training_too_large_to_copy_is_saved_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("purerl.driver.COPY_LIMIT", 0)
+    monkeypatch.setattr("purerl.host.driver.COPY_LIMIT", 0)
     with pytest.raises(KeyboardInterrupt):
         run(algorithm(), directory=tmp_path, sinks=(interrupt_after(2),), **SMALL)
     assert_same(quiet_run(tmp_path, resume=True).training, quiet_run().training)

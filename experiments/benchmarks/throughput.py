@@ -26,8 +26,8 @@ import optax
 from purerl import make
 from purerl.algorithms.policy_gradient import ppo
 from purerl.algorithms.value_based import dqn
-from purerl.compilation import compiler_options
 from purerl.environments import vectorize
+from purerl.host.compilation import compiler_options
 from purerl.networks.heads import ActorCritic, QNetwork
 from purerl.train import advance, start
 

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import checkpoint, interruption, memory, trees
+from purerl import checkpoint, trees
 from purerl.checkpoint import Checkpoints, Progress
-from purerl.compilation import Programs, compile_programs, training_shapes
 from purerl.evaluate import Evaluation
+from purerl.host import interruption, memory
+from purerl.host.compilation import Programs, compile_programs, training_shapes
 from purerl.report import run_directory
 from purerl.report.plots import learning_curve
 from purerl.report.records import Record, RunInformation, aggregate, not_finite, summarise_evaluation

@@ -53,14 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[[list[str]], None]:
     if name == "train":
-        from purerl.cli_train import train
+        from purerl.cli.train import train
 
         return train
     if name in ("evaluate", "render", "plot", "list"):
-        from purerl import cli_runs
+        from purerl.cli import runs
 
-        commands = {"evaluate": cli_runs.evaluate, "render": cli_runs.render, "plot": cli_runs.plot}
-        return commands.get(name, cli_runs.list_names)
+        commands = {"evaluate": runs.evaluate, "render": runs.render, "plot": runs.plot}
+        return commands.get(name, runs.list_names)
     from purerl.configuration import nearest
 
     raise ValueError(f"there is no such command: {nearest(name, ['train', 'evaluate', 'render', 'plot', 'list'])}")

@@ -1,0 +1,1 @@
+"""The host side of a run: compiling, looking after memory, interruptions and the loop over groups."""
