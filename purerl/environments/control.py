@@ -182,7 +182,7 @@ def hopper(
     Observation `[11]`: torso height (m), torso pitch and the angles of hip, knee and ankle (rad), then the velocities
     of the torso in x and z (m/s), of its pitch and of the three joints (rad/s), clipped to [-10, 10]. Action `[3]` in
     [-1, 1]: the torques at hip, knee and ankle in units of 100, 100 and 50 N m. A step is 0.01 s. The episode ends
-    when the torso sinks below 0.7 m or pitches by more than 0.3 rad. It starts upright, every position and velocity
+    when the torso sinks below 0.7 m or pitches by more than 0.5 rad. It starts upright, every position and velocity
     within 0.005 of it.
 
     The reward is `1 + forward speed (m/s) - 0.001 * sum(action^2)`.
@@ -217,7 +217,7 @@ def hopper(
         return 1 + speed - 0.001 * jnp.sum(jnp.square(action))
 
     def termination(model, data):
-        return (height(data) < 0.7) | (jnp.abs(data.qpos[2]) > 0.3)
+        return (height(data) < 0.7) | (jnp.abs(data.qpos[2]) > 0.5)
 
     return mjx_environment(
         "hopper",
