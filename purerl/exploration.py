@@ -1,9 +1,8 @@
 """Exploration: schedules of progress, and ways to act at random."""
 
-import jax
 import jax.numpy as jnp
 
-from purerl.types import Array, Key
+from purerl.types import Array
 
 
 def linear_schedule(progress: Array, start: float | Array, end: float | Array, fraction: float | Array) -> Array:
@@ -14,14 +13,14 @@ def linear_schedule(progress: Array, start: float | Array, end: float | Array, f
     return start + (end - start) * jnp.clip(progress / fraction, 0.0, 1.0)
 
 
-def epsilon_greedy(key: Key, action_values: Array, epsilon: float | Array) -> Array:
+def epsilon_greedy(draw: Array, action_values: Array, epsilon: float | Array) -> Array:
     """Greedy with probability 1 - epsilon, else uniform over *all* actions (Mnih et al., 2015).
 
-    `action_values` is `[..., A]`, the actions are int32 `[...]`. The greedy action so has probability
-    `1 - epsilon + epsilon / A`. One draw u serves both choices: given u < epsilon, u / epsilon is uniform again.
+    `draw` `[...]` is uniform in [0, 1), drawn beforehand, for a whole rollout at once if need be; `action_values` is
+    `[..., A]`, the actions are int32 `[...]`. One draw u serves both choices: given u < epsilon, u / epsilon is uniform
+    again. The greedy action so has probability `1 - epsilon + epsilon / A`.
     """
     num_actions = action_values.shape[-1]
-    greedy = jnp.argmax(action_values, axis=-1)
-    draw = jax.random.uniform(key, greedy.shape)
     uniform = jnp.floor(num_actions * draw / jnp.maximum(epsilon, 1e-8)).astype(jnp.int32)
+    greedy = jnp.argmax(action_values, axis=-1)
     return jnp.where(draw < epsilon, jnp.minimum(uniform, num_actions - 1), greedy)

@@ -7,8 +7,9 @@ here by hand. What the algorithm takes on top is bookkeeping: replay, sampling, 
     python experiments/benchmarks/throughput.py            # about two minutes
     python experiments/benchmarks/throughput.py --quick
 
-Every program is timed in turn, several times over, so that a noisy machine slows all of them alike; medians are
-compared. DQN is also timed with a replay of 1,000,000 transitions against one of 10,000.
+A program takes its state, gives it back and gets it again, as in `purerl.run`. All are timed in turn, several times
+over, so that a noisy machine slows them alike; medians are compared. DQN is also timed with a replay of 1,000,000
+transitions against one of 10,000.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def whole(algorithm: Any, iterations: int) -> tuple[Callable, tuple]:
     """The algorithm as `purerl.run` executes it, without evaluation."""
     training = jax.jit(partial(start, algorithm))(KEY)
     program = partial(advance, algorithm, iterations=iterations, total_iterations=10 * iterations)
-    return lambda training, first: program(training, first)[0], (training, jnp.int32(0))
+    return lambda training, first: program(training, first)[:2], (training, jnp.int32(0))
 
 
 def environment_only(name: str, num_envs: int, steps: int) -> tuple[Callable, tuple]:
@@ -80,7 +81,7 @@ def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> t
         action = distribution.sample(key)
         return action, value, distribution.log_probability(action)
 
-    def program(params, optimizer_state, data, key):
+    def program(carry, data, key):
         def iteration(carry, key):
             def acting(observation, key):
                 action, value, log_probability = act(carry[0], observation, key)
@@ -96,9 +97,9 @@ def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> t
             carry, _ = jax.lax.scan(updating, carry, length=config.epochs * config.minibatches)
             return carry, jax.tree.map(jnp.sum, acted)
 
-        return jax.lax.scan(iteration, (params, optimizer_state), jax.random.split(key, iterations))
+        return jax.lax.scan(iteration, carry, jax.random.split(key, iterations))
 
-    return program, (params, optimizer.init(params), data, KEY)
+    return program, ((params, optimizer.init(params)), data, KEY)
 
 
 def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
@@ -115,7 +116,7 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
         chosen = jnp.take_along_axis(network.apply(params, observation), action, axis=-1)[:, 0]
         return jnp.mean(optax.huber_loss(chosen, target))
 
-    def program(params, target_params, optimizer_state, observation):
+    def program(carry, target_params, observation):
         def iteration(carry, _):
             def acting(observation, _):
                 values = network.apply(carry[0], observation)
@@ -131,23 +132,24 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
             carry, _ = jax.lax.scan(updating, carry, length=config.updates_per_iteration)
             return carry, jax.tree.map(jnp.sum, acted)
 
-        return jax.lax.scan(iteration, (params, optimizer_state), length=iterations)
+        return jax.lax.scan(iteration, carry, length=iterations)
 
-    return program, (params, params, optimizer.init(params), observation)
+    return program, ((params, optimizer.init(params)), jax.tree.map(jnp.copy, params), observation)
 
 
 def measure(programs: dict[str, tuple[Callable, tuple]], repeats: int) -> dict[str, list[float]]:
     """Seconds of every program, in turn, `repeats` times after one warm-up; compile times are printed."""
-    compiled = {}
+    compiled, carried = {}, {}
     for name, (program, arguments) in programs.items():
         began = time.perf_counter()
-        compiled[name] = jax.jit(program).lower(*arguments).compile(compiler_options=compiler_options())
+        lowered = jax.jit(program, donate_argnums=0).lower(*arguments)
+        compiled[name], carried[name] = lowered.compile(compiler_options=compiler_options()), arguments[0]
         print(f"  compiled {name} in {time.perf_counter() - began:.1f} s")
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(repeats + 1):
         for name, (_, arguments) in programs.items():
             began = time.perf_counter()
-            jax.block_until_ready(compiled[name](*arguments))
+            carried[name], _ = jax.block_until_ready(compiled[name](carried[name], *arguments[1:]))
             if repeat:
                 seconds[name].append(time.perf_counter() - began)
     return seconds

@@ -63,26 +63,24 @@ def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
     `step(key, state, actions)` takes actions `[B, ...]` and returns the state to go on with and the `Timestep` of the
     true successors. Resets run inside a loop of at most one turn rather than a `lax.cond`: `vmap` turns a `cond` into
     both branches at every step, but leaves a loop a loop, which nobody pays for while no environment of any agent is
-    done.
+    done. For the same reason each half of the keys is drawn where it is used: an environment whose steps are
+    deterministic draws none.
 
     Raises ValueError if `num_envs` is not a positive integer.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
 
-    def reset_all(key: Key) -> tuple[EnvState, Observation]:
-        return jax.vmap(environment.reset)(jax.random.split(key, num_envs))
-
     def reset(key: Key) -> VectorState:
-        states, observation = reset_all(key)
+        states, observation = jax.vmap(environment.reset)(jax.random.split(key, num_envs))
         zeros = jnp.zeros(num_envs)
         statistics = EpisodeStatistics(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
         state = VectorState(states, observation, zeros, zeros.astype(jnp.int32), statistics)
         return trees.strongly_typed(state)
 
     def step(key: Key, state: VectorState, action: Action) -> tuple[VectorState, Timestep]:
-        keys = jax.random.split(key, num_envs + 1)
-        states, timestep = jax.vmap(environment.step)(keys[1:], state.environment, action)
+        step_keys = jax.random.split(key, 2 * num_envs)[:num_envs]
+        states, timestep = jax.vmap(environment.step)(step_keys, state.environment, action)
         done = timestep.terminated | timestep.truncated
         episode_return = state.episode_return + timestep.reward
         episode_length = state.episode_length + 1
@@ -97,7 +95,9 @@ def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
 
         def reset_done(carry):
             waiting, states, observation = carry
-            fresh = reset_all(keys[0])
+            # The barrier ties the key to what varies in the loop: else XLA computes the resets ahead of it, always.
+            reset_key, waiting = jax.lax.optimization_barrier((key, waiting))
+            fresh = jax.vmap(environment.reset)(jax.random.split(reset_key, 2 * num_envs)[num_envs:])
             states, observation = trees.where(waiting, trees.strongly_typed(fresh), (states, observation))
             return jnp.zeros_like(waiting), states, observation
 

@@ -120,17 +120,22 @@ def make(environment: Environment, config: Config) -> Algorithm:
     error_loss = huber if config.loss == "huber" else half_square
 
     def collect(params: Params, state: VectorState, keys: Key, epsilon: Array) -> tuple[VectorState, Transition]:
-        """`steps_per_iteration` steps of every environment, with two keys each, as one block `[block, ...]`."""
+        """`steps_per_iteration` steps of every environment, as one block `[block, ...]`.
 
-        def body(state: VectorState, keys: Key) -> tuple[VectorState, Transition]:
-            action = epsilon_greedy(keys[0], q_values(params, state.observation), epsilon)
-            successor, timestep = environments.step(keys[1], state, action)
+        `keys` `[1 + steps_per_iteration]`: one for all the exploration, one for each step of the environments.
+        """
+
+        def body(state: VectorState, inputs: tuple[Key, Array]) -> tuple[VectorState, Transition]:
+            key, draw = inputs
+            action = epsilon_greedy(draw, q_values(params, state.observation), epsilon)
+            successor, timestep = environments.step(key, state, action)
             transition = Transition(
                 state.observation, action, timestep.reward, timestep.terminated, timestep.observation
             )
             return successor, transition
 
-        state, transitions = jax.lax.scan(body, state, keys)
+        draws = jax.random.uniform(keys[0], (config.steps_per_iteration, config.num_envs))
+        state, transitions = jax.lax.scan(body, state, (keys[1:], draws))
         return state, jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), transitions)
 
     def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, Metrics]:
@@ -159,19 +164,19 @@ def make(environment: Environment, config: Config) -> Algorithm:
             states, transitions = collect(params, states, keys, jnp.ones(()))
             return (states, replay.add(stored, transitions, written)), None
 
-        keys = jax.random.split(warm_up_key, (warm_up_blocks, config.steps_per_iteration, 2))
+        keys = jax.random.split(warm_up_key, (warm_up_blocks, 1 + config.steps_per_iteration))
         example = jax.eval_shape(lambda: collect(params, states, keys[0], jnp.ones(()))[1])
         stored = replay.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example))
         (states, stored), _ = jax.lax.scan(warm_up, (states, stored), (keys, jnp.arange(warm_up_blocks)))
         return State(params, jax.tree.map(jnp.copy, params), optimizer.init(params), states, stored, key)
 
     def step(state: State, time: Time) -> tuple[State, Metrics]:
-        keys = jax.random.split(jax.random.fold_in(state.key, time.iteration), 1 + 2 * config.steps_per_iteration)
-        sample_key, act_keys = keys[0], keys[1:].reshape(config.steps_per_iteration, 2)
+        keys = jax.random.split(jax.random.fold_in(state.key, time.iteration), 2 + config.steps_per_iteration)
+        sample_key, collect_keys = keys[0], keys[1:]
         epsilon = linear_schedule(time.progress, config.epsilon_start, config.epsilon_end, config.exploration_fraction)
         rate = 1.0 - time.progress if config.anneal_learning_rate else jnp.ones(())
         environments_state, block_of_transitions = collect(
-            state.params, state.environments.clear_statistics(), act_keys, epsilon
+            state.params, state.environments.clear_statistics(), collect_keys, epsilon
         )
         written = warm_up_blocks + time.iteration
         stored = replay.add(state.replay, block_of_transitions, written)
@@ -189,8 +194,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def policy(state: State, greedy: bool = True) -> Policy:
         def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Array]:
             values = q_values(state.params, observation)
-            action = jnp.argmax(values, axis=-1) if greedy else epsilon_greedy(key, values, config.epsilon_end)
-            return memory, action
+            epsilon = 0.0 if greedy else config.epsilon_end
+            return memory, epsilon_greedy(jax.random.uniform(key), values, epsilon)
 
         return Policy(init=lambda key: (), act=act)
 
