@@ -2,7 +2,8 @@
 
 Every iteration of a learner writes one block of the same size at a place that the clock alone decides, so all vmapped
 agents write to the same place with one `dynamic_update_slice`, the write never wraps, and the state is nothing but the
-stored arrays: neither position nor size are part of it.
+stored arrays: neither position nor size are part of it. A transition lies in one row, so that reading one at random
+costs one trip to memory rather than one per field.
 """
 
 from collections.abc import Callable
@@ -14,24 +15,31 @@ from jax.custom_batching import custom_vmap
 
 from purerl.types import Array, Key
 
-ReplayState = Any  # the tree of one transition, every leaf with a leading axis [capacity]
+ReplayState = dict[str, Array]  # type of storage -> [capacity, elements of one transition of that type]
 Transitions = Any  # any tree of arrays, [block, ...] or [batch, ...]
 
 
 class Replay(NamedTuple):
     """Functions of one replay; `written` counts blocks from the beginning and is the same for every agent."""
 
-    init: Callable[[Any], ReplayState]  # from an example transition (arrays or ShapeDtypeStructs), unbatched
+    init: Callable[[], ReplayState]
     add: Callable[[ReplayState, Transitions, Array], ReplayState]  # add(state, block, written)
     sample: Callable[[ReplayState, Key, Array, int], Transitions]  # sample(state, key, written, batch_size)
+    read: Callable[[ReplayState, Array], Transitions]  # read(state, slots [n]): what lies there, [n, ...]
 
 
-def uniform_replay(capacity: int, block: int) -> Replay:
+def uniform_replay(capacity: int, block: int, example: Transitions) -> Replay:
     """A ring of `capacity` transitions (Lin, 1992) that takes `block` of them at a time.
 
     `add(state, block, written)` stores block number `written` (from 0) over the oldest one.
     `sample(state, key, written, batch_size)` draws uniformly, with replacement, from what `written` blocks have left
     there; `written` must be at least 1. The cost of both does not depend on the capacity.
+
+    Args:
+        capacity: transitions kept.
+        block: transitions written at a time.
+        example: one transition (arrays or `jax.ShapeDtypeStruct`s, unbatched). Every leaf keeps its type: images of
+            bools or bytes take a byte a pixel.
 
     Raises ValueError if `capacity` is not a positive multiple of `block`.
     """
@@ -41,20 +49,69 @@ def uniform_replay(capacity: int, block: int) -> Replay:
             f"iteration; try {max(1, round(capacity / max(block, 1))) * block}"
         )
     blocks = capacity // block
+    write = _write_along(0)
 
-    def init(example: Any) -> ReplayState:
-        return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
+    def init() -> ReplayState:
+        one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), example)
+        return jax.tree.map(lambda row: jnp.zeros((capacity, *row.shape[1:]), row.dtype), _pack(one))
 
     def add(state: ReplayState, transitions: Transitions, written: Array) -> ReplayState:
-        write, start = _write_along(0), (written % blocks) * block
-        return jax.tree.map(lambda stored, new: write(stored, new.astype(stored.dtype), start), state, transitions)
+        start = (written % blocks) * block
+        return jax.tree.map(lambda stored, rows: write(stored, rows, start), state, _pack(transitions))
 
     def sample(state: ReplayState, key: Key, written: Array, batch_size: int) -> Transitions:
         size = jnp.minimum(written, blocks) * block
-        index = jax.random.bits(key, (batch_size,)) % size.astype(jnp.uint32)  # off uniform by less than size / 2^32
-        return jax.tree.map(lambda x: x.at[index].get(mode="promise_in_bounds"), state)
+        return read(state, jax.random.bits(key, (batch_size,)) % size.astype(jnp.uint32))  # uniform to size / 2^32
 
-    return Replay(init, add, sample)
+    def read(state: ReplayState, slots: Array) -> Transitions:
+        rows = jax.tree.map(lambda stored: stored.at[slots].get(mode="promise_in_bounds"), state)
+        return _unpack(rows, example)
+
+    return Replay(init, add, sample, read)
+
+
+def _is_bool(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.bool_)
+
+
+def _storage(leaf: Any) -> Any:
+    """The type of the elements that a leaf is stored as: 32-bit words share one array, and so do small integers.
+
+    Scalars that fit a word become one, so that a transition of vectors and scalars is a single row.
+    """
+    dtype = jnp.dtype(leaf.dtype)
+    small_scalar = leaf.size == 1 and (_is_bool(dtype) or jnp.issubdtype(dtype, jnp.integer)) and dtype.itemsize <= 4
+    if small_scalar or dtype.itemsize == 4:
+        return jnp.dtype(jnp.uint32)
+    return jnp.dtype(jnp.uint8) if _is_bool(dtype) else dtype
+
+
+def _pack(transitions: Transitions) -> ReplayState:
+    """`[n, ...]` leaves as one array `[n, elements]` per type of storage."""
+    columns: dict[str, list[Array]] = {}
+    for leaf in jax.tree.leaves(transitions):
+        storage = _storage(jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype))
+        flat = leaf.reshape(leaf.shape[0], -1)
+        same_width = flat.dtype.itemsize == storage.itemsize and not _is_bool(flat.dtype)
+        flat = jax.lax.bitcast_convert_type(flat, storage) if same_width else flat.astype(storage)
+        columns.setdefault(storage.name, []).append(flat)
+    return {name: jnp.concatenate(parts, axis=1) for name, parts in columns.items()}
+
+
+def _unpack(rows: ReplayState, example: Transitions) -> Transitions:
+    """The inverse of `_pack`: leaves `[n, ...]` of the shapes and types of `example`."""
+    used = dict.fromkeys(rows, 0)
+
+    def leaf(one: Any) -> Array:
+        storage, dtype = _storage(one), jnp.dtype(one.dtype)
+        begin = used[storage.name]
+        used[storage.name] = begin + one.size
+        flat = rows[storage.name][:, begin : begin + one.size]
+        same_width = dtype.itemsize == storage.itemsize and not _is_bool(dtype)
+        flat = jax.lax.bitcast_convert_type(flat, dtype) if same_width else flat.astype(dtype)
+        return flat.reshape(-1, *one.shape)
+
+    return jax.tree.map(leaf, example)
 
 
 def _write_along(axis: int) -> Callable[[Array, Array, Array], Array]:

@@ -1,6 +1,7 @@
 """The training loop: the only one in the package.
 
-`train` is a pure function: `jit(vmap(train))` is a sweep, and a `train` inside a `train` is meta-learning. The
+`train` is a pure function: `jit(vmap(train))` is a sweep, and a `train` inside a `train` is (gradient-free)
+meta-learning: the loop that resets environments only when needed has forward-mode but no reverse-mode derivatives. The
 host-side `purerl.run` executes the same loop piece by piece through `start` and `advance`.
 """
 

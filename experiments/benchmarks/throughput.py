@@ -114,7 +114,7 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
     def loss(params, target_params, observation):
         target = 1.0 + config.discount * jnp.max(network.apply(target_params, observation), axis=-1)
         chosen = jnp.take_along_axis(network.apply(params, observation), action, axis=-1)[:, 0]
-        return jnp.mean(optax.huber_loss(chosen, target))
+        return jnp.mean(0.5 * (chosen - target) ** 2)
 
     def program(carry, target_params, observation):
         def iteration(carry, _):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -100,9 +101,18 @@ def require_discrete(algorithm: str, environment: Environment) -> Discrete:
 def require_vector_actions(algorithm: str, environment: Environment) -> Space:
     """The environment's action space, which must be discrete or a vector of reals; TypeError otherwise."""
     space = environment.action_space
-    if isinstance(space, Box) and len(space.shape) != 1:
+    if isinstance(space, Box) and (len(space.shape) != 1 or not jnp.issubdtype(space.dtype, jnp.floating)):
         raise TypeError(
             f"{algorithm} needs discrete actions or a vector of continuous ones, but the actions of {environment.name} "
-            f"have shape {space.shape}; reshape them in a wrapper"
+            f"have shape {space.shape} and type {jnp.dtype(space.dtype)}; convert them in a wrapper"
         )
     return space
+
+
+def require_real_observations(algorithm: str, environment: Environment) -> None:
+    """What `normalize_observations` needs; ValueError if the observations are discrete."""
+    if not isinstance(environment.observation_space, Box):
+        raise ValueError(
+            f"{algorithm}: normalize_observations needs real-valued observations, but those of {environment.name} are "
+            f"discrete; leave it off (they are one-hot encoded)"
+        )

@@ -1,6 +1,7 @@
 """Initialisers of weights that may run under `vmap`."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -40,9 +41,10 @@ def _polar_factor(matrix: Array) -> Array:
     """
     n = matrix.shape[1]
     identity = jnp.eye(n, dtype=matrix.dtype)
+    product = partial(jnp.matmul, precision="highest")  # also where an accelerator would round to fewer bits
 
     def error(x):
-        return jnp.max(jnp.abs(x.T @ x - identity))
+        return jnp.max(jnp.abs(product(x.T, x) - identity))
 
     def going_on(carry):
         _, step, error = carry
@@ -50,7 +52,7 @@ def _polar_factor(matrix: Array) -> Array:
 
     def newton_schulz(carry):
         x, step, _ = carry
-        x = 1.5 * x - 0.5 * x @ (x.T @ x)
+        x = 1.5 * x - 0.5 * product(x, product(x.T, x))
         return x, step + 1, error(x)
 
     x = matrix / jnp.linalg.norm(matrix)

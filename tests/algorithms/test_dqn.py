@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from purerl import Time, dqn, make
+from purerl.replay import uniform_replay
 
 SMALL = {
     "num_envs": 2,
@@ -29,15 +30,17 @@ def leaves_equal(one, other) -> bool:
 
 def test_the_replay_holds_true_successors_and_only_true_ends():
     """Truncation after 5 steps of a chain that never terminates: the successor of an end is not the next start."""
-    algorithm = dqn.make(make("probe/successor"), dqn.Config(**SMALL))
-    stored = jax.jit(algorithm.init)(jax.random.key(0)).replay
-    filled = slice(0, algorithm.env_steps_of_init)
-    np.testing.assert_array_equal(stored.successor[filled], -stored.observation[filled])
-    np.testing.assert_array_equal(stored.reward[filled], stored.observation[filled, 0])
-    assert not stored.terminated.any()
-    ends = jax.jit(dqn.make(make("probe/constant"), dqn.Config(**SMALL)).init)(jax.random.key(0)).replay.terminated
-    assert ends[filled].all()
-    assert not ends[algorithm.env_steps_of_init :].any()
+    for probe, ends in (("probe/successor", False), ("probe/constant", True)):
+        algorithm = dqn.make(make(probe), dqn.Config(**SMALL))
+        stored = jax.jit(algorithm.init)(jax.random.key(0)).replay
+        replay = uniform_replay(SMALL["replay_capacity"], 10, dqn.example_transition(algorithm.environment))
+        filled = replay.read(stored, jnp.arange(algorithm.env_steps_of_init))
+        rest = replay.read(stored, jnp.arange(algorithm.env_steps_of_init, 100))
+        assert filled.terminated.tolist() == [ends] * algorithm.env_steps_of_init
+        assert not jax.tree.reduce(lambda found, leaf: found | bool(leaf.any()), rest, False)
+        if probe == "probe/successor":
+            np.testing.assert_array_equal(filled.successor, -filled.observation)
+            np.testing.assert_array_equal(filled.reward, filled.observation[:, 0])
 
 
 def test_the_target_moves_when_its_period_is_crossed():
@@ -98,8 +101,8 @@ def test_what_does_not_fit_is_refused(fields, message):
         dqn.make(make("CartPole-v1"), dqn.Config(**SMALL | fields))
 
 
-def test_minatar_images_are_stored_as_bits():
+def test_minatar_images_are_stored_as_bytes():
     algorithm = dqn.make(make("Breakout-MinAtar"), dqn.Config(**SMALL))
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    assert state.replay.observation.dtype == bool
-    assert state.replay.observation.shape == (100, 10, 10, 4)
+    stored = jax.eval_shape(algorithm.init, jax.random.key(0)).replay
+    assert stored["uint8"].shape == (100, 2 * 400)
+    assert stored["uint32"].shape == (100, 3)

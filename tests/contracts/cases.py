@@ -29,6 +29,7 @@ CASES: dict[str, Case] = {
             "warm_up_steps": 32,
             "target_period": 32,
             "target_rate": 0.5,
+            "normalize_observations": True,
             "max_gradient_norm": 0.05,
             "widths": (16,),
         },

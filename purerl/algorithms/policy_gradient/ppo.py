@@ -21,7 +21,7 @@ import optax
 from flax import struct
 
 from purerl import trees
-from purerl.algorithms.config import check_config, require_vector_actions
+from purerl.algorithms.config import check_config, require_real_observations, require_vector_actions
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.networks.heads import ActorCritic
@@ -35,7 +35,7 @@ from purerl.operators.policy_gradient import (
     value_loss,
 )
 from purerl.operators.returns import generalized_advantage, running_discounted_return
-from purerl.types import Action, Algorithm, Array, Box, Environment, Key, Metrics, Observation, Policy, Time
+from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
 
 Params = Any
 
@@ -323,8 +323,5 @@ def check(config: Config, environment: Environment) -> None:
             f"ppo: minibatches ({config.minibatches}) must divide num_envs x rollout_length "
             f"({config.num_envs} x {config.rollout_length} = {config.num_envs * config.rollout_length})"
         )
-    if config.normalize_observations and not isinstance(environment.observation_space, Box):
-        raise ValueError(
-            f"ppo: normalize_observations needs real-valued observations, but those of {environment.name} are "
-            f"discrete; leave it off (they are one-hot encoded)"
-        )
+    if config.normalize_observations:
+        require_real_observations("ppo", environment)

@@ -20,11 +20,12 @@ import optax
 from flax import struct
 
 from purerl import trees
-from purerl.algorithms.config import check_config, require_discrete
+from purerl.algorithms.config import check_config, require_discrete, require_real_observations
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.exploration import epsilon_greedy, linear_schedule
 from purerl.networks.heads import QNetwork
 from purerl.networks.torsos import Activation
+from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.temporal_difference import half_square, huber, q_learning_target
 from purerl.replay import ReplayState, uniform_replay
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
@@ -70,6 +71,8 @@ class Config:
     """Environment steps between two updates of the target network."""
     target_rate: float = 1.0
     """How far the target moves towards the parameters at an update, in [0, 1]: 1 copies, 0.005 is Polyak averaging."""
+    normalize_observations: bool = False
+    """Shift and scale observations by the running mean and deviation of all that were stored, clipped to 10."""
     widths: tuple[int, ...] = (120, 84)
     """Units of the hidden layers (after the convolution, for images)."""
     activation: Activation = "relu"
@@ -95,7 +98,8 @@ class State(struct.PyTreeNode):
     target_params: Params
     optimizer: optax.OptState
     environments: VectorState
-    replay: ReplayState
+    observation_statistics: RunningStatistics
+    replay: ReplayState  # raw observations
     key: Key
 
 
@@ -105,102 +109,119 @@ def make(environment: Environment, config: Config) -> Algorithm:
     Raises TypeError for continuous actions or a traced static field, ValueError for a value out of range, a replay that
     is not a multiple of the block, or a batch or warm-up that does not fit the replay.
     """
-    check(config)
+    check(config, environment)
     actions = require_discrete("dqn", environment)
     environments = vectorize(environment, config.num_envs)
     network = QNetwork(environment.observation_space, actions.n, config.widths, config.activation, config.layer_norm)
-    q_values: Callable[..., Any] = network.apply
+    apply: Callable[..., Any] = network.apply
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
         optax.adam(config.learning_rate, eps=config.adam_epsilon),
     )
     block = config.num_envs * config.steps_per_iteration
     warm_up_blocks = max(1, -(-config.warm_up_steps // block))
-    replay = uniform_replay(config.replay_capacity, block)
+    replay = uniform_replay(config.replay_capacity, block, example_transition(environment))
     error_loss = huber if config.loss == "huber" else half_square
 
-    def collect(params: Params, state: VectorState, keys: Key, epsilon: Array) -> tuple[VectorState, Transition]:
-        """`steps_per_iteration` steps of every environment, as one block `[block, ...]`.
+    def q_values(params: Params, state: State, observation: Observation) -> Array:
+        """Q(s, .), `[..., A]`, of raw observations."""
+        if config.normalize_observations:
+            observation = normalize(state.observation_statistics, observation)
+        return apply(params, observation)
+
+    def collect(state: State, keys: Key, written: Array, epsilon: Array) -> State:
+        """`steps_per_iteration` steps of every environment, written to the replay as block number `written`.
 
         `keys` `[1 + steps_per_iteration]`: one for all the exploration, one for each step of the environments.
         """
 
-        def body(state: VectorState, inputs: tuple[Key, Array]) -> tuple[VectorState, Transition]:
+        def body(environments_state: VectorState, inputs: tuple[Key, Array]) -> tuple[VectorState, Transition]:
             key, draw = inputs
-            action = epsilon_greedy(draw, q_values(params, state.observation), epsilon)
-            successor, timestep = environments.step(key, state, action)
-            transition = Transition(
-                state.observation, action, timestep.reward, timestep.terminated, timestep.observation
+            observation = environments_state.observation
+            action = epsilon_greedy(draw, q_values(state.params, state, observation), epsilon)
+            environments_state, timestep = environments.step(key, environments_state, action)
+            return environments_state, Transition(
+                observation, action, timestep.reward, timestep.terminated, successor=timestep.observation
             )
-            return successor, transition
 
         draws = jax.random.uniform(keys[0], (config.steps_per_iteration, config.num_envs))
-        state, transitions = jax.lax.scan(body, state, (keys[1:], draws))
-        return state, jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), transitions)
+        environments_state, transitions = jax.lax.scan(body, state.environments, (keys[1:], draws))
+        transitions = jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), transitions)
+        statistics = state.observation_statistics
+        if config.normalize_observations:
+            statistics = update_statistics(statistics, transitions.observation)
+        return state.replace(
+            environments=environments_state,
+            observation_statistics=statistics,
+            replay=replay.add(state.replay, transitions, written),
+        )
 
-    def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, Metrics]:
-        successor_values = q_values(target_params, batch.successor)
+    def loss(params: Params, state: State, batch: Transition) -> tuple[Array, Metrics]:
+        successor_values = q_values(state.target_params, state, batch.successor)
         targets = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None))
         target = targets(batch.reward, batch.terminated, successor_values, config.discount)
-        values = q_values(params, batch.observation)
+        values = q_values(params, state, batch.observation)
         chosen = jnp.sum(jnp.where(jax.nn.one_hot(batch.action, actions.n, dtype=bool), values, 0.0), axis=-1)
         mean_loss = jnp.mean(error_loss(chosen - target))
         return mean_loss, {"loss": mean_loss, "q_value": jnp.mean(chosen)}
 
     def update(state: State, batch: Transition, rate: Array) -> tuple[State, Metrics]:
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer)
         params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
         return state.replace(params=params, optimizer=optimizer_state), metrics
 
     def init(key: Key) -> State:
         network_key, reset_key, warm_up_key, key = jax.random.split(key, 4)
-        states = environments.reset(reset_key)
-        params = network.init(network_key, states.observation)
-
-        def warm_up(carry, inputs):
-            states, stored = carry
-            keys, written = inputs
-            states, transitions = collect(params, states, keys, jnp.ones(()))
-            return (states, replay.add(stored, transitions, written)), None
-
+        environments_state = environments.reset(reset_key)
+        params = network.init(network_key, environments_state.observation)
+        state = State(
+            params=params,
+            target_params=jax.tree.map(jnp.copy, params),
+            optimizer=optimizer.init(params),
+            environments=environments_state,
+            observation_statistics=init_statistics(environment.observation_space.shape),
+            replay=replay.init(),
+            key=key,
+        )
         keys = jax.random.split(warm_up_key, (warm_up_blocks, 1 + config.steps_per_iteration))
-        example = jax.eval_shape(lambda: collect(params, states, keys[0], jnp.ones(()))[1])
-        stored = replay.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), example))
-        (states, stored), _ = jax.lax.scan(warm_up, (states, stored), (keys, jnp.arange(warm_up_blocks)))
-        return State(params, jax.tree.map(jnp.copy, params), optimizer.init(params), states, stored, key)
+
+        def warm_up(state: State, inputs: tuple[Key, Array]) -> tuple[State, None]:
+            return collect(state, *inputs, epsilon=jnp.ones(())), None
+
+        state, _ = jax.lax.scan(warm_up, state, (keys, jnp.arange(warm_up_blocks)))
+        return state
 
     def step(state: State, time: Time) -> tuple[State, Metrics]:
         keys = jax.random.split(jax.random.fold_in(state.key, time.iteration), 2 + config.steps_per_iteration)
         sample_key, collect_keys = keys[0], keys[1:]
         epsilon = linear_schedule(time.progress, config.epsilon_start, config.epsilon_end, config.exploration_fraction)
         rate = 1.0 - time.progress if config.anneal_learning_rate else jnp.ones(())
-        environments_state, block_of_transitions = collect(
-            state.params, state.environments.clear_statistics(), collect_keys, epsilon
-        )
         written = warm_up_blocks + time.iteration
-        stored = replay.add(state.replay, block_of_transitions, written)
-        batches = replay.sample(stored, sample_key, written + 1, config.updates_per_iteration * config.batch_size)
-        shape = (config.updates_per_iteration, config.batch_size)
-        batches = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), batches)
-        learner = state.replace(replay=None, environments=None)
+        state = state.replace(environments=state.environments.clear_statistics())
+        state = collect(state, collect_keys, written, epsilon)
+
+        sizes = (config.updates_per_iteration, config.batch_size)
+        batches = replay.sample(state.replay, sample_key, written + 1, sizes[0] * sizes[1])
+        batches = jax.tree.map(lambda x: x.reshape(*sizes, *x.shape[1:]), batches)
+        learner = state.replace(replay=None, environments=None)  # the loop of updates carries what it changes
         learner, metrics = jax.lax.scan(lambda s, batch: update(s, batch, rate), learner, batches)
+
         target_rate = jnp.where(time.crosses(config.target_period, block), config.target_rate, 0.0)
         target_params = optax.incremental_update(learner.params, state.target_params, target_rate)
-        state = learner.replace(target_params=target_params, environments=environments_state, replay=stored)
-        metrics = jax.tree.map(jnp.mean, metrics)
-        return state, metrics | {"epsilon": epsilon} | environments_state.statistics.metrics()
+        state = learner.replace(target_params=target_params, environments=state.environments, replay=state.replay)
+        return state, jax.tree.map(jnp.mean, metrics) | {"epsilon": epsilon} | state.environments.statistics.metrics()
 
     def policy(state: State, greedy: bool = True) -> Policy:
         def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Array]:
-            values = q_values(state.params, observation)
+            values = q_values(state.params, state, observation)
             epsilon = 0.0 if greedy else config.epsilon_end
             return memory, epsilon_greedy(jax.random.uniform(key), values, epsilon)
 
         return Policy(init=lambda key: (), act=act)
 
     def snapshot(state: State) -> State:
-        return trees.keep(state, "params")
+        return trees.keep(state, "params", "observation_statistics")
 
     return Algorithm(
         name="dqn",
@@ -215,8 +236,15 @@ def make(environment: Environment, config: Config) -> Algorithm:
     )
 
 
-def check(config: Config) -> None:
-    """Raise if the fields do not fit their ranges or one another."""
+def example_transition(environment: Environment) -> Transition:
+    """One transition of zeros: its shapes and types are what the replay stores."""
+    observation = jnp.zeros(environment.observation_space.shape, environment.observation_space.dtype)
+    action = jnp.zeros((), environment.action_space.dtype)
+    return Transition(observation, action, jnp.zeros(()), jnp.zeros((), bool), successor=observation)
+
+
+def check(config: Config, environment: Environment) -> None:
+    """Raise if the fields do not fit their ranges, one another or the environment."""
     check_config(
         config,
         positive=(
@@ -234,6 +262,11 @@ def check(config: Config) -> None:
         fraction=("discount", "epsilon_start", "epsilon_end", "exploration_fraction", "target_rate"),
         infinite=("max_gradient_norm",),
     )
+    if config.normalize_observations:
+        require_real_observations("dqn", environment)
+    steps = config.num_envs * config.steps_per_iteration
+    if config.target_period * steps >= 2**31:
+        raise ValueError(f"dqn: target_period x steps per iteration ({config.target_period} x {steps}) exceeds 2^31")
     if config.batch_size > config.replay_capacity:
         raise ValueError(
             f"dqn: batch_size ({config.batch_size}) is larger than replay_capacity ({config.replay_capacity}); "
