@@ -180,9 +180,9 @@ def test_hopper_falls_and_slips():
         model.geom_friction[:] *= friction
         data = mujoco.MjData(model)
         data.qpos[:], data.qvel[:] = qpos[lane], qvel[lane]
-        for i in range(40):
+        for i in range(20):
             data.ctrl[:] = actions[i]
-            mujoco.mj_step(model, data, 2)
+            mujoco.mj_step(model, data, 4)
             expected = [1.25 + data.qpos[1], *data.qpos[2:], *data.qvel]
             np.testing.assert_allclose(timestep.observation[lane, i], expected, atol=2e-3)
 
