@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.configuration import to_json
-from purerl.types import Algorithm, Environment
+from purerl.types import Algorithm, Discrete, Environment, Space
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 2  # how many checkpoints stay on disk
 
 Tree = TypeVar("Tree")
@@ -41,16 +42,48 @@ class Progress(NamedTuple):
 
 
 def describe_environment(environment: Environment | None) -> dict[str, Any] | None:
-    """Name and parameters as JSON: what `purerl.environments.make` needs to build it again."""
+    """What must agree for two environments to be taken for the same one, as JSON.
+
+    `purerl.environments.make(name, **parameters)` builds it again unless it has `wrappers` or parameters that are
+    `not_in_json`: those (arrays by their values, functions and models by their names) can only be compared.
+    """
     if environment is None:
         return None
-    parameters = {}
+    parameters, not_in_json = {}, []
     for name, value in environment.parameters.items():
         try:
             parameters[name] = to_json(value, name)
-        except TypeError:  # a function, a model: it can be compared by type, not rebuilt
-            parameters[name] = f"<{type(value).__qualname__}>"
-    return {"name": environment.name, "parameters": parameters}
+        except TypeError:
+            parameters[name] = _in_words(value)
+            not_in_json.append(name)
+    return {
+        "name": environment.name,
+        "parameters": parameters,
+        "not_in_json": not_in_json,
+        "wrappers": list(environment.wrappers),
+        "max_steps": environment.max_steps,
+        "observation_space": _describe_space(environment.observation_space),
+        "action_space": _describe_space(environment.action_space),
+    }
+
+
+def _in_words(value: Any) -> Any:
+    """What JSON cannot carry, such that equal values have equal words: arrays by value, all else by name."""
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        return to_json(np.asarray(value).tolist())
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"<{named.__module__}.{named.__qualname__}>"
+
+
+def _describe_space(space: Space) -> dict[str, Any]:
+    if isinstance(space, Discrete):
+        return {"kind": "Discrete", "n": int(space.n)}
+    return {"kind": "Box", "shape": list(space.shape), "dtype": jnp.dtype(space.dtype).name}
+
+
+def class_name(kind: type) -> str:
+    """Module and name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def metadata(
@@ -74,6 +107,7 @@ def metadata(
         "format": FORMAT,
         "algorithm": algorithm.name,
         "config": to_json(algorithm.config),
+        "config_class": class_name(type(algorithm.config)),
         "environment": describe_environment(algorithm.environment),
         "evaluation": evaluated,
         "seeds": list(seeds),
@@ -91,10 +125,11 @@ def metadata(
     }
 
 
-def check(saved: dict[str, Any], current: dict[str, Any], where: Path) -> None:
+def check(saved: dict[str, Any], current: dict[str, Any], where: Path, purpose: str = "resumed") -> None:
     """Raise CheckpointError, listing every difference, unless `saved` and `current` metadata are of the same run.
 
-    Another jax, python or kind of device only warns: the run goes on, but not bit for bit.
+    `purpose` says in the message what cannot be done with it. Another jax, python or kind of device
+    only warns: the run goes on, but not bit for bit.
     """
     if saved.get("format") != FORMAT:
         raise CheckpointError(f"{where} has checkpoint format {saved.get('format')}, this purerl reads {FORMAT}")
@@ -104,7 +139,9 @@ def check(saved: dict[str, Any], current: dict[str, Any], where: Path) -> None:
         if not name.startswith("numerics")
     ]
     if lines:
-        raise CheckpointError(f"{where} belongs to another run, it cannot be resumed as this one:\n" + "\n".join(lines))
+        raise CheckpointError(
+            f"{where} belongs to another run, it cannot be {purpose} as this one:\n" + "\n".join(lines)
+        )
     for name, before, now in _differences(saved["numerics"], current["numerics"]):
         message = f"{where} was saved with {name} {before}, now it is {now}: bit-identical results are not promised"
         warnings.warn(message, stacklevel=3)

@@ -1,6 +1,7 @@
 """Runs on disk, made into objects again: everything comes from the run directory."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -31,11 +32,14 @@ class Policies(NamedTuple):
     iteration: int  # iterations done at `last`
 
 
-def load(directory: str | Path) -> SavedRun:
+def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on: Environment | None = None) -> SavedRun:
     """Read and rebuild a run.
 
+    What cannot be made by name (an algorithm of your own, a wrapped environment) is passed as it was made for the
+    training: `algorithm`, and the environment to evaluate on if it is not the algorithm's own.
+
     Raises FileNotFoundError if `directory` is not a run, ValueError (CheckpointError) if another version of purerl
-    wrote it or if its algorithm or environment cannot be made by name.
+    wrote it, if its algorithm or environment cannot be made by name, or if those passed are not those of the run.
     """
     directory = Path(directory)
     metadata = run_directory.read_json(directory / run_directory.CONFIG)
@@ -43,14 +47,16 @@ def load(directory: str | Path) -> SavedRun:
         raise checkpoint.CheckpointError(
             f"{directory} has format {metadata.get('format')}, this purerl reads {checkpoint.FORMAT}"
         )
-    module = algorithms.load(metadata["algorithm"])
-    config = from_json(module.Config, metadata["config"])
-    algorithm = module.make(_environment(metadata["environment"]), config)
-    evaluation = metadata["evaluation"]
-    evaluated_on = _environment(evaluation["environment"]) if evaluation else algorithm.environment
+    if algorithm is None:
+        module = _module(metadata, directory)
+        config = from_json(module.Config, metadata["config"])
+        algorithm = module.make(_environment(metadata["environment"], directory), config)
+    evaluation, evaluated_on = metadata["evaluation"], evaluate_on or algorithm.environment
+    if evaluation and evaluate_on is None and evaluation["environment"] != metadata["environment"]:
+        evaluated_on = _environment(evaluation["environment"], directory)
     plan = (evaluated_on, evaluation["episodes"]) if evaluation and evaluated_on else None
     rebuilt = checkpoint.metadata(algorithm, metadata["seeds"], metadata["iterations"], metadata["group"], plan)
-    checkpoint.check(metadata, rebuilt, directory)
+    checkpoint.check(metadata, rebuilt, directory, purpose="rebuilt")
     return SavedRun(directory, metadata, algorithm, evaluated_on)
 
 
@@ -66,5 +72,33 @@ def load_policies(run: SavedRun) -> Policies:
     return Policies(snapshots["last"], best.snapshot, best.score, progress.iteration)
 
 
-def _environment(described: dict[str, Any] | None) -> Environment | None:
-    return None if described is None else environments.make(described["name"], **described["parameters"])
+def _module(metadata: dict[str, Any], directory: Path) -> ModuleType:
+    """The module of the run's algorithm, if it is the one in the table."""
+    name, config_class = metadata["algorithm"], metadata["config_class"]
+    if name not in algorithms.ALGORITHMS:
+        raise _not_by_name(directory, f"the algorithm {name!r} ({config_class}) is not in purerl's table")
+    module = algorithms.load(name)
+    if checkpoint.class_name(module.Config) != config_class:
+        raise _not_by_name(directory, f"its {name!r} was made with {config_class}, which is not purerl's {name}")
+    return module
+
+
+def _environment(described: dict[str, Any] | None, directory: Path) -> Environment | None:
+    """Make an environment by name, if the name says all there is to it."""
+    if described is None:
+        return None
+    name = described["name"]
+    if described["wrappers"]:
+        raise _not_by_name(directory, f"{name} was wrapped in {', '.join(described['wrappers'])}")
+    if described["not_in_json"]:
+        raise _not_by_name(directory, f"{name} had parameters that JSON cannot carry: {described['not_in_json']}")
+    if name not in environments.names():
+        raise _not_by_name(directory, f"the environment {name!r} is not one of purerl's")
+    return environments.make(name, **described["parameters"])
+
+
+def _not_by_name(directory: Path, reason: str) -> checkpoint.CheckpointError:
+    return checkpoint.CheckpointError(
+        f"{directory} cannot be rebuilt by name: {reason}. Evaluate it from Python: make the algorithm as for the "
+        f"training, then purerl.saved.load({str(directory)!r}, algorithm); resume it with purerl.run(..., resume=True)"
+    )

@@ -94,6 +94,7 @@ class Environment(NamedTuple):
     action_space: Space
     max_steps: int  # no episode is longer; the bound of every evaluation
     parameters: Mapping[str, Any] = {}  # the keyword arguments it was made with, so that it can be made again
+    wrappers: tuple[str, ...] = ()  # what was put around it, innermost first, for example ("time_limit(200)",)
     render: Callable[[EnvState], Any] | None = None  # host side: state -> uint8 image [H, W, 3]
 
 
@@ -114,7 +115,7 @@ class Time(NamedTuple):
         """Whether this iteration of `steps` steps reaches a multiple of `period` steps (scalar bool, unbatched).
 
         An interval counted so is kept on average whatever `steps` is, where `step % period == 0` would miss it. Exact
-        for any number of iterations: nothing here grows with the length of the run.
+        for any number of iterations, as long as `period * steps` is below 2^31: nothing grows with the run.
         """
         into_period = (self.iteration % period) * (steps % period) % period
         return into_period + steps >= period

@@ -15,6 +15,7 @@ import pytest
 
 from purerl import checkpoint
 from purerl.checkpoint import CheckpointError, Progress
+from purerl.environments import time_limit
 from purerl.types import Environment
 from tests import kill_resume, toy_learner
 
@@ -140,9 +141,17 @@ def test_environments_are_described_as_json():
     assert checkpoint.describe_environment(environment) == {
         "name": "corridor",
         "parameters": {"length": 5, "limit": 12},
+        "not_in_json": [],
+        "wrappers": [],
+        "max_steps": 12,
+        "observation_space": {"kind": "Box", "shape": [1], "dtype": "float32"},
+        "action_space": {"kind": "Discrete", "n": 2},
     }
-    strange = environment._replace(parameters={"model": print})
-    assert checkpoint.describe_environment(strange)["parameters"] == {"model": "<builtin_function_or_method>"}
+    strange = checkpoint.describe_environment(environment._replace(parameters={"f": print, "x": jnp.arange(2)}))
+    assert strange["parameters"] == {"f": "<builtins.print>", "x": [0, 1]}
+    assert strange["not_in_json"] == ["f", "x"]
+    wrapped = checkpoint.describe_environment(time_limit(environment, 7))
+    assert (wrapped["wrappers"], wrapped["max_steps"]) == (["time_limit(7)"], 7)
     assert checkpoint.describe_environment(None) is None
 
 

@@ -79,7 +79,8 @@ def test_training_writes_a_run_directory(trained):
     for name in run_directory.FILES:
         assert (trained / name).exists(), name
     config = run_directory.read_json(trained / "config.json")
-    assert config["environment"] == {"name": "RoboParking", "parameters": {"push": 2.0}}
+    assert config["environment"]["name"] == "RoboParking"
+    assert config["environment"]["parameters"] == {"push": 2.0}
     assert config["seeds"] == [0, 1]
 
 

@@ -49,7 +49,8 @@ def corridor(length: int = 4, limit: int = 12) -> Environment:
         return picture
 
     spaces = Box(-float(length), float(length), (1,)), Discrete(2)
-    return Environment("corridor", reset, step, *spaces, limit, {"length": length, "limit": limit}, render)
+    parameters = {"length": length, "limit": limit}
+    return Environment("corridor", reset, step, *spaces, limit, parameters, render=render)
 
 
 class State(struct.PyTreeNode):

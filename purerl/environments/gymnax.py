@@ -95,7 +95,7 @@ def make(name: str, **parameters: Any) -> Environment:
 
         return drawing.gymnax_image(name, environment, params, jax.tree.map(np.asarray, state))
 
-    return Environment(name, reset, step, observation_space, action_space, max_steps, dict(parameters), render)
+    return Environment(name, reset, step, observation_space, action_space, max_steps, dict(parameters), render=render)
 
 
 def _construct(name: str, parameters: dict[str, Any]) -> tuple[Any, Any]:

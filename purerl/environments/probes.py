@@ -9,6 +9,7 @@ in [-1, 1] instead of two choices.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ class ProbeState(struct.PyTreeNode):
 def constant(continuous: bool = False) -> Environment:
     """One step, reward 1. V = 1. A wrong value is a fault of the value loss or of the optimiser."""
     actions = ONE_NUMBER if continuous else TWO_CHOICES
-    return _probe("probe/constant", 1, lambda state: [0.0 * state.cue], lambda state, action: 1.0, actions)
+    return _probe("probe/constant", 1, lambda s: [0.0 * s.cue], lambda s, action: 1.0, actions, continuous=continuous)
 
 
 def discount(continuous: bool = False) -> Environment:
@@ -40,7 +41,9 @@ def discount(continuous: bool = False) -> Environment:
     A wrong V(0) beside a right V(1) is a fault of the bootstrap.
     """
     actions = ONE_NUMBER if continuous else TWO_CHOICES
-    return _probe("probe/discount", 2, lambda state: [state.time], lambda state, action: state.time == 1, actions)
+    return _probe(
+        "probe/discount", 2, lambda s: [s.time], lambda s, action: s.time == 1, actions, continuous=continuous
+    )
 
 
 def action() -> Environment:
@@ -51,7 +54,7 @@ def action() -> Environment:
 def observation(continuous: bool = False) -> Environment:
     """One step, the reward is the observation, -1 or 1. V(o) = o. Isolates the path from observation to value."""
     actions = ONE_NUMBER if continuous else TWO_CHOICES
-    return _probe("probe/observation", 1, lambda state: [state.cue], lambda state, action: state.cue, actions)
+    return _probe("probe/observation", 1, lambda s: [s.cue], lambda s, action: s.cue, actions, continuous=continuous)
 
 
 def observation_action() -> Environment:
@@ -77,7 +80,8 @@ def truncation(steps: int = 5, continuous: bool = False) -> Environment:
     def reward(state: ProbeState, action: Action) -> float:
         return 1.0
 
-    return _probe("probe/truncation", steps, lambda state: [0.0 * state.cue], reward, actions, ends=False)
+    parameters = {"steps": steps, "continuous": continuous}
+    return _probe("probe/truncation", steps, lambda s: [0.0 * s.cue], reward, actions, ends=False, **parameters)
 
 
 def successor(continuous: bool = False) -> Environment:
@@ -91,7 +95,8 @@ def successor(continuous: bool = False) -> Environment:
     def sign(state: ProbeState) -> Array:
         return state.cue * (1 - 2 * state.time)
 
-    return _probe("probe/successor", 1, lambda s: [sign(s)], lambda s, action: sign(s), actions, ends=False)
+    parameters = {"continuous": continuous}
+    return _probe("probe/successor", 1, lambda s: [sign(s)], lambda s, a: sign(s), actions, ends=False, **parameters)
 
 
 def memory(steps: int = 3) -> Environment:
@@ -109,7 +114,7 @@ def memory(steps: int = 3) -> Environment:
     def reward(state: ProbeState, action: Action) -> Array:
         return jnp.where(state.time == steps - 1, state.cue * (2 * action - 1), 0.0)
 
-    return _probe("probe/memory", steps, observe, reward, TWO_CHOICES)
+    return _probe("probe/memory", steps, observe, reward, TWO_CHOICES, steps=steps)
 
 
 def continuous_action() -> Environment:
@@ -132,13 +137,17 @@ def continuous_observation_action() -> Environment:
 
 def _probe(
     name: str,
-    steps: int,
+    length: int,
     observe: Callable[[ProbeState], list],
     reward: Callable[[ProbeState, Action], Array | float],
     action_space: Space,
     ends: bool = True,
+    **parameters: Any,
 ) -> Environment:
-    """Episodes of `steps` steps: `observe` and `reward` see the state *before* the step; `ends` or is cut."""
+    """Episodes of `length` steps: `observe` and `reward` see the state *before* the step; `ends` or is cut.
+
+    `parameters` are what the probe was made with.
+    """
 
     def observed(state: ProbeState) -> Observation:
         return jnp.stack([jnp.asarray(x, jnp.float32) for x in observe(state)])
@@ -149,15 +158,15 @@ def _probe(
 
     def step(key: Key, state: ProbeState, action: Action) -> tuple[ProbeState, Timestep]:
         after = state.replace(time=state.time + 1)
-        over = after.time >= steps
+        over = after.time >= length
         never = jnp.zeros_like(over)
         terminated, truncated = (over, never) if ends else (never, over)
         earned = jnp.asarray(reward(state, action), jnp.float32)
         return trees.strongly_typed((after, Timestep(observed(after), earned, terminated, truncated, info={})))
 
     example, _ = reset(jax.random.key(0))
-    space = Box(-1.0, float(max(steps, 1)), jax.eval_shape(observed, example).shape)
-    return Environment(name, reset, step, space, action_space, max_steps=steps)
+    space = Box(-1.0, float(max(length, 1)), jax.eval_shape(observed, example).shape)
+    return Environment(name, reset, step, space, action_space, max_steps=length, parameters=parameters)
 
 
 PROBES: dict[str, Callable[..., Environment]] = {

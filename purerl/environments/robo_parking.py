@@ -86,5 +86,7 @@ def make(
 
         return drawing.robo_parking(jax.device_get(state.position), jax.device_get(state.velocity), goal_radius)
 
+    parameters = {"push": push, "friction": friction, "goal_radius": goal_radius}
+    parameters |= {"parking_speed": parking_speed, "bonus": bonus, "time_step": time_step}
     space = Box(-jnp.inf, jnp.inf, (4,))
-    return Environment("RoboParking", reset, step, space, Discrete(len(PUSHES)), MAX_STEPS, render=render)
+    return Environment("RoboParking", reset, step, space, Discrete(len(PUSHES)), MAX_STEPS, parameters, render=render)

@@ -3,11 +3,13 @@
     environment = time_limit(rescale_actions(make("Pendulum-v1")), 100)          one environment
     environments = scale_rewards(normalize_observations(vectorize(environment, 64)), discount=0.99)    many
 
-Those on one `Environment` keep its name and parameters: `make(name, **parameters)` makes the environment inside, and
-whoever wants the wrapped one applies the wrappers again. They draw the same pictures. Those on a `VectorEnvironment`
+Those on one `Environment` keep its name and parameters and add themselves to its `wrappers`: `make(name, **parameters)`
+makes the environment inside, and whoever wants the wrapped one applies the wrappers again. They draw the same pictures.
+Those on a `VectorEnvironment`
 keep running statistics over all environments of an agent.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +49,8 @@ def rescale_actions(environment: Environment) -> Environment:
     def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
         return environment.step(key, state, unscale_action(space, action))
 
-    return environment._replace(step=step, action_space=Box(new_low, new_high, space.shape))
+    rescaled, wrappers = Box(new_low, new_high, space.shape), _recorded(environment, "rescale_actions")
+    return environment._replace(step=step, action_space=rescaled, wrappers=wrappers)
 
 
 def unscale_action(space: Space, action: Action) -> Action:
@@ -94,7 +97,11 @@ def time_limit(environment: Environment, steps: int) -> Environment:
         return Wrapped(inner, elapsed), timestep._replace(truncated=truncated)
 
     return environment._replace(
-        reset=reset, step=step, max_steps=min(steps, environment.max_steps), render=_render_inner(environment)
+        reset=reset,
+        step=step,
+        max_steps=min(steps, environment.max_steps),
+        wrappers=_recorded(environment, "time_limit", steps),
+        render=_render_inner(environment),
     )
 
 
@@ -131,7 +138,13 @@ def frame_stack(environment: Environment, frames: int) -> Environment:
 
     shape = (*space.shape, frames) if flat_image else (*space.shape[:-1], frames * space.shape[-1])
     stacked = Box(bound(space.low), bound(space.high), shape, space.dtype)
-    return environment._replace(reset=reset, step=step, observation_space=stacked, render=_render_inner(environment))
+    return environment._replace(
+        reset=reset,
+        step=step,
+        observation_space=stacked,
+        wrappers=_recorded(environment, "frame_stack", frames),
+        render=_render_inner(environment),
+    )
 
 
 def flatten_observation(environment: Environment) -> Environment:
@@ -150,7 +163,8 @@ def flatten_observation(environment: Environment) -> Environment:
             return jax.nn.one_hot(observation, space.n)
         return observation.reshape(-1).astype(jnp.float32)
 
-    return _map_observations(environment, flatten)._replace(observation_space=flat)
+    wrappers = _recorded(environment, "flatten_observation")
+    return _map_observations(environment, flatten)._replace(observation_space=flat, wrappers=wrappers)
 
 
 def sticky_actions(environment: Environment, probability: float | Array = 0.25) -> Environment:
@@ -174,14 +188,16 @@ def sticky_actions(environment: Environment, probability: float | Array = 0.25) 
         inner, timestep = environment.step(inner_key, state.inner, action)
         return Wrapped(inner, (action, jnp.ones_like(started))), timestep
 
-    return environment._replace(reset=reset, step=step, render=_render_inner(environment))
+    wrappers = _recorded(environment, "sticky_actions", probability)
+    return environment._replace(reset=reset, step=step, wrappers=wrappers, render=_render_inner(environment))
 
 
 def frozen_normalization(environment: Environment, statistics: RunningStatistics, clip: float = 10.0) -> Environment:
     """Observations normalised with `statistics` that never change: for evaluation with those found in training."""
     space = Box(-clip, clip, environment.observation_space.shape)
     wrapped = _map_observations(environment, lambda observation: normalize(statistics, observation, clip))
-    return wrapped._replace(observation_space=space)
+    wrappers = _recorded(environment, "frozen_normalization", statistics, clip)
+    return wrapped._replace(observation_space=space, wrappers=wrappers)
 
 
 def normalize_observations(environments: VectorEnvironment, clip: float = 10.0) -> VectorEnvironment:
@@ -248,6 +264,21 @@ def _map_observations(environment: Environment, function: Callable[[Observation]
         return state, timestep._replace(observation=function(timestep.observation))
 
     return environment._replace(reset=reset, step=step)
+
+
+def _recorded(environment: Environment, wrapper: str, *arguments: Any) -> tuple[str, ...]:
+    """The wrappers of `environment` and one more."""
+    return (*environment.wrappers, f"{wrapper}({', '.join(map(_in_words, arguments))})")
+
+
+def _in_words(argument: Any) -> str:
+    """An argument by its value: a number as itself, a tree of arrays as their checksum; 'traced' inside jit."""
+    leaves = jax.tree.leaves(argument)
+    if any(isinstance(x, Tracer) for x in leaves):
+        return "traced"
+    if len(leaves) == 1 and np.ndim(leaves[0]) == 0:
+        return repr(np.asarray(leaves[0]).item())
+    return f"{zlib.crc32(b''.join(np.asarray(x).tobytes() for x in leaves)):08x}"
 
 
 def _render_inner(environment: Environment) -> Callable[[Wrapped], Any] | None:
