@@ -225,34 +225,38 @@ class Checkpoints(NamedTuple):
         """Return when everything is on disk; raises what went wrong in the background."""
         self.manager.wait_until_finished()
 
-    def read_metadata(self) -> tuple[dict[str, Any], Progress]:
-        """The metadata of the newest checkpoint. Raises CheckpointError if there is none."""
-        import orbax.checkpoint as ocp
+    def restore(self, item: str, template: Tree, device: Any) -> tuple[dict[str, Any], Progress, Tree]:
+        """Metadata, progress and item `training` or `policy` (like `template`, on `device`) of the newest checkpoint.
 
-        items = self._restore(metadata=ocp.args.JsonRestore())
-        return items.metadata["run"], Progress(**items.metadata["progress"])
-
-    def restore(self, item: str, template: Tree, device: Any) -> Tree:
-        """Item `training` or `policy` of the newest checkpoint, like `template`, committed to `device`."""
+        A checkpoint that cannot be read is passed over with a warning, for the one before. Raises CheckpointError if
+        none can.
+        """
         import orbax.checkpoint as ocp
 
         sharding = jax.sharding.SingleDeviceSharding(device)
         flat = jax.eval_shape(flatten, template)
         shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for path, x in flat.items()}
-        items = self._restore(**{item: ocp.args.StandardRestore(shapes)})
-        return jax.device_put(unflatten(template, items[item]), device)
+        wanted = ocp.args.Composite(**{item: ocp.args.StandardRestore(shapes), "metadata": ocp.args.JsonRestore()})
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                with _quiet():
+                    items = self.manager.restore(step, args=wanted)
+            except (ValueError, KeyError, OSError) as error:
+                message = f"checkpoint {self.directory / str(step)} cannot be read: {error}"
+                if step == steps[-1]:
+                    raise CheckpointError(message) from error
+                warnings.warn(f"{message}; falling back to the one before", stacklevel=2)
+            else:
+                tree = jax.device_put(unflatten(template, items[item]), device)
+                return items.metadata["run"], Progress(**items.metadata["progress"]), tree
+        raise CheckpointError(f"{self.directory} holds no complete checkpoint")
 
-    def _restore(self, **items: Any) -> Any:
-        import orbax.checkpoint as ocp
-
-        step = self.latest()
-        if step is None:
-            raise CheckpointError(f"{self.directory} holds no complete checkpoint")
-        try:
-            with _quiet():
-                return self.manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError, OSError) as error:
-            raise CheckpointError(f"checkpoint {self.directory / str(step)} cannot be read: {error}") from error
+    def forget_after(self, iteration: int) -> None:
+        """Delete the checkpoints newer than the one that was restored: they could not be read."""
+        for step in self.manager.all_steps():
+            if step > iteration:
+                self.manager.delete(step)
 
 
 @contextlib.contextmanager

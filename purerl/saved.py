@@ -66,8 +66,7 @@ def load_policies(run: SavedRun) -> Policies:
     keys = jnp.stack([jax.random.key(seed) for seed in run.metadata["seeds"]])
     template = snapshot_shapes(run.algorithm, keys)
     with checkpoint.opened(run.directory / run_directory.CHECKPOINTS, read_only=True) as checkpoints:
-        _, progress = checkpoints.read_metadata()
-        snapshots = checkpoints.restore("policy", template, device)
+        _, progress, snapshots = checkpoints.restore("policy", template, device)
     best = snapshots["best"]
     return Policies(snapshots["last"], best.snapshot, best.score, progress.iteration)
 

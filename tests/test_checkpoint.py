@@ -45,7 +45,7 @@ def save(directory: Path, iteration: int, seed: int = 0, metadata=METADATA) -> N
 def load(directory: Path, item: str = "training"):
     template = tree() if item == "training" else {"last": tree()}
     with checkpoint.opened(directory, read_only=True) as checkpoints:
-        return checkpoints.restore(item, jax.eval_shape(lambda: template), DEVICE)
+        return checkpoints.restore(item, jax.eval_shape(lambda: template), DEVICE)[2]
 
 
 def assert_same(a, b):
@@ -62,7 +62,7 @@ def test_every_kind_of_leaf_comes_back_to_the_bit_and_committed(tmp_path):
     assert not any(x.weak_type for x in checkpoint.flatten(restored).values())
     assert_same(load(tmp_path, "policy"), {"last": tree(1)})
     with checkpoint.opened(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.read_metadata() == (METADATA, Progress(7, 1.5, 2.5))
+        assert checkpoints.restore("training", tree(), DEVICE)[:2] == (METADATA, Progress(7, 1.5, 2.5))
 
 
 def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
@@ -93,6 +93,20 @@ def test_missing_and_damaged_checkpoints_are_named(tmp_path):
     shutil.rmtree(tmp_path / "damaged" / "1" / "training")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load(tmp_path / "damaged")
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_replaced(tmp_path):
+    for iteration in (1, 2):
+        save(tmp_path, iteration, seed=iteration)
+    shutil.rmtree(tmp_path / "2" / "training")
+    with checkpoint.opened(tmp_path) as checkpoints:
+        with pytest.warns(UserWarning, match="2 cannot be read.*falling back to the one before"):
+            _, progress, restored = checkpoints.restore("training", tree(), DEVICE)
+        assert progress.iteration == 1
+        assert_same(restored, tree(1))
+        checkpoints.forget_after(1)
+        checkpoints.save(Progress(2, 1.5, 2.5), tree(3), {"last": tree(4)}, METADATA)
+    assert_same(load(tmp_path), tree(3))
 
 
 def test_another_shape_is_refused(tmp_path):

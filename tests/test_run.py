@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from purerl import trees
-from purerl.checkpoint import CheckpointError
+from purerl.checkpoint import CheckpointError, Checkpoints
 from purerl.evaluate import Evaluation
 from purerl.host import memory
 from purerl.host.compilation import compile_programs, training_shapes
@@ -224,6 +224,39 @@ def test_what_cannot_fit_is_refused_before_compiling(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(MemoryError, match="TiB"):
         quiet_run(algorithm=algorithm(memory=10**13))
+
+
+def test_memory_is_asked_for_before_a_checkpoint_is_restored(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        run(algorithm(), directory=tmp_path, sinks=(interrupt_after(1),), **SMALL)
+    asked = []
+    monkeypatch.setattr(memory, "require", lambda needed, device, what: asked.append((needed, what)))
+    restore = Checkpoints.restore
+    monkeypatch.setattr(Checkpoints, "restore", lambda *a: asked.append("restore") or restore(*a))
+    result = quiet_run(tmp_path, resume=True)
+    (size, _), restored, (more, what) = asked
+    assert (size, restored) == (trees.nbytes(result.training), "restore")
+    assert more >= size  # the copy and the temporaries; the training itself is there already
+    assert "copy for checkpoints" in what
+
+
+def test_cached_files_are_not_counted_as_used(tmp_path, monkeypatch):
+    for name, content in {"max": "1000\n", "current": "900\n", "stat": "anon 300\ninactive_file 500\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(content)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    assert memory.available_bytes(jax.devices("cpu")[0]) == 600
+
+
+def test_a_run_that_diverged_stops_at_the_same_iteration_when_resumed(tmp_path):
+    learner = algorithm(explode_after=4)
+    whole = quiet_run(tmp_path / "whole", algorithm=learner)
+    with pytest.raises(KeyboardInterrupt):
+        run(learner, directory=tmp_path / "cut", sinks=(interrupt_after(1),), **SMALL)
+    quiet_run(tmp_path / "cut", algorithm=learner, resume=True)
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+    again = quiet_run(tmp_path / "cut", algorithm=learner, resume=True)
+    assert (whole.summary["status"], again.summary["iterations"]) == ("diverged", whole.summary["iterations"])
 
 
 def test_the_bytes_that_are_asked_for_are_those_that_are_used():

@@ -21,6 +21,7 @@ class Programs(NamedTuple):
     copy: Callable[[Training], Training]  # into buffers of its own, which no later call is given
     snapshots: Callable[[Training], Any]  # {"last": ..., "best": ...}, in buffers of their own
     seconds: float  # spent compiling
+    working_bytes: int  # what `advance` needs besides the training while it runs; 0 where the compiler does not say
 
 
 def compile_programs(
@@ -47,7 +48,13 @@ def compile_programs(
     with ThreadPoolExecutor() as threads:
         compiling = {name: threads.submit(program.compile, compiler_options()) for name, program in lowered.items()}
         compiled: dict[str, Any] = {name: program.result() for name, program in compiling.items()}
-    return Programs(init=compiled.pop("init", None), seconds=time.perf_counter() - began, **compiled)
+    analysis = compiled["advance"].memory_analysis()
+    return Programs(
+        init=compiled.pop("init", None),
+        seconds=time.perf_counter() - began,
+        working_bytes=analysis.temp_size_in_bytes if analysis else 0,
+        **compiled,
+    )
 
 
 def compiler_options() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from purerl.host import interruption, memory
 from purerl.host.compilation import Programs, compile_programs, training_shapes
 from purerl.report import run_directory
 from purerl.report.plots import learning_curve
-from purerl.report.records import Record, RunInformation, aggregate, not_finite, summarise_evaluation
+from purerl.report.records import Record, RunInformation, aggregate, diverged, summarise_evaluation
 from purerl.report.sinks import Sink
 from purerl.report.summary import steps_at, summarise
 from purerl.train import EvaluationPlan, Training
@@ -74,10 +74,18 @@ class Log:
     """What has been reported so far."""
 
     diverged: np.ndarray  # [seeds] bool
+    all_diverged_at: int | None  # iterations done at the group by which every seed had diverged
     last_metrics: dict[str, Any]  # the newest line of metrics.jsonl
     last_evaluation: dict[str, Any] | None  # the newest line of evaluations.jsonl
     metrics: list[dict[str, np.ndarray]]  # per group of this session
     evaluations: list[Evaluation]
+
+    def over(self, iteration: int) -> bool:
+        """Whether to stop after `iteration` iterations because every seed had diverged at least one group before.
+
+        One group before, since a group is reported while the next one runs; a resumed run stops at the same place.
+        """
+        return self.all_diverged_at is not None and self.all_diverged_at < iteration
 
 
 def execute(setup: Setup) -> RunResult:
@@ -85,18 +93,18 @@ def execute(setup: Setup) -> RunResult:
     metadata, device = setup.metadata, jax.devices()[0]
     keys = jax.device_put(jnp.stack([jax.random.key(seed) for seed in metadata["seeds"]]), device)
     shapes = training_shapes(setup.algorithm, keys)
+    size, what = trees.nbytes(shapes), f"the training state of {len(keys)} seed{'s' if len(keys) > 1 else ''}"
+    memory.require(size, device, what)
     progress, training = Progress(0, 0.0, 0.0), None
     if setup.checkpoints is not None and setup.checkpoints.latest() is not None:
-        saved, progress = setup.checkpoints.read_metadata()
+        saved, progress, training = setup.checkpoints.restore("training", shapes, device)
         checkpoint.check(saved, metadata, setup.checkpoints.directory)
-        training = setup.checkpoints.restore("training", shapes, device)
+        setup.checkpoints.forget_after(progress.iteration)
     log = _read_log(setup, progress.iteration)
-    if training is not None and (progress.iteration == metadata["iterations"] or log.diverged.all()):
+    if training is not None and (progress.iteration == metadata["iterations"] or log.over(progress.iteration)):
         setup.note(f"nothing to do: the run in {setup.directory} was already finished")
         return _finish(setup, log, training, progress)
 
-    size, what = trees.nbytes(shapes), f"the training state of {len(keys)} seed{'s' if len(keys) > 1 else ''}"
-    memory.require(size, device, what)
     setup.note(f"{what} takes {memory.human(size)} on {device}; compiling ...")
     programs = compile_programs(
         setup.algorithm,
@@ -108,6 +116,11 @@ def execute(setup: Setup) -> RunResult:
     )
     resumed = f"; resuming after iteration {progress.iteration}" if progress.iteration else ""
     setup.note(f"compiled in {programs.seconds:.1f} s{resumed}")
+    allocated = 0 if training is None else size
+    copied = size if setup.checkpoints is not None and size <= COPY_LIMIT else 0
+    parts = f"{what}, the work on it ({memory.human(programs.working_bytes)})"
+    parts += f" and its copy for checkpoints ({memory.human(copied)})" if copied else ""
+    memory.require(size - allocated + programs.working_bytes + copied, device, parts)
     env_steps = steps_at(metadata, progress.iteration)
     information = RunInformation(metadata, setup.directory, progress.iteration, env_steps, progress.train_seconds)
     with contextlib.ExitStack() as on_failure:
@@ -141,7 +154,7 @@ def _loop(
 
     iteration, saved_at, waiting = progress.iteration, progress.iteration, None
     with interruption.deferred(setup.note) as interrupted:
-        while iteration < total and not interrupted() and not log.diverged.all():
+        while iteration < total and not interrupted() and not log.over(iteration):
             training, metrics, evaluation = programs.advance(training, np.int32(iteration))
             iteration += group
             due = checkpoints is not None and iteration // group % setup.checkpoint_every == 0
@@ -169,12 +182,14 @@ def _loop(
 def _report(setup: Setup, log: Log, group: Group, seconds: Callable[[], float]) -> None:
     """Fetch a group's numbers, look for divergence, and tell every sink."""
     metrics, evaluation = jax.device_get((group.metrics, group.evaluation))
-    bad = not_finite(*metrics.values(), *(evaluation or ()))
+    bad = diverged(metrics)
     seeds = np.array(setup.metadata["seeds"])
     if (bad & ~log.diverged).any():
         new = ", ".join(map(str, seeds[bad & ~log.diverged]))
-        setup.note(f"diverged (a metric is not finite) by iteration {group.iteration}: seed {new}")
+        setup.note(f"diverged (a loss is not finite) by iteration {group.iteration}: seed {new}")
     log.diverged |= bad
+    if log.diverged.all() and log.all_diverged_at is None:
+        log.all_diverged_at = group.iteration
     record = Record(
         iteration=group.iteration,
         env_steps=steps_at(setup.metadata, group.iteration),
@@ -201,14 +216,22 @@ def _read_log(setup: Setup, iteration: int) -> Log:
             lines[name] = [line for line in read if line["iteration"] <= iteration]
     metrics = lines[run_directory.METRICS][-1] if lines[run_directory.METRICS] else {}
     evaluation = lines[run_directory.EVALUATIONS][-1] if lines[run_directory.EVALUATIONS] else None
-    diverged = np.isin(setup.metadata["seeds"], metrics.get("diverged_seeds", []))
-    return Log(diverged, metrics, evaluation, [], [])
+    seeds = setup.metadata["seeds"]
+    all_diverged = [line["iteration"] for line in lines[run_directory.METRICS] if line["diverged_seeds"] == seeds]
+    return Log(
+        diverged=np.isin(seeds, metrics.get("diverged_seeds", [])),
+        all_diverged_at=min(all_diverged, default=None),
+        last_metrics=metrics,
+        last_evaluation=evaluation,
+        metrics=[],
+        evaluations=[],
+    )
 
 
 def _finish(setup: Setup, log: Log, training: Training, progress: Progress) -> RunResult:
     """Write the summary and the picture, close the sinks; after a Ctrl-C, say how to go on and raise."""
-    complete = progress.iteration == setup.metadata["iterations"]
-    status = "diverged" if log.diverged.all() else "finished" if complete else "interrupted"
+    ended = progress.iteration == setup.metadata["iterations"] or log.over(progress.iteration)
+    status = "interrupted" if not ended else "diverged" if log.diverged.all() else "finished"
     summary = summarise(
         setup.metadata,
         status=status,

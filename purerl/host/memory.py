@@ -45,7 +45,11 @@ def _host_available() -> int | None:
 
 
 def _control_group_available() -> int | None:
+    """The limit of the control group less what is used, where cached files that can be dropped at once do not count."""
     limit, used = CONTROL_GROUP / "memory.max", CONTROL_GROUP / "memory.current"
     if not (limit.exists() and used.exists()) or limit.read_text().strip() == "max":
         return None
-    return int(limit.read_text()) - int(used.read_text())
+    statistics = CONTROL_GROUP / "memory.stat"
+    lines = statistics.read_text().splitlines() if statistics.exists() else []
+    reclaimable = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+    return int(limit.read_text()) - int(used.read_text()) + reclaimable

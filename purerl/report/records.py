@@ -1,5 +1,6 @@
 """What a run reports: one `Record` per group of iterations, one number per seed, `None` for what is not a number."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ class Record(NamedTuple):
     env_steps: int  # environment steps per seed done by now
     metrics: dict[str, PerSeed]
     evaluation: dict[str, PerSeed] | None
-    diverged_seeds: list[int]  # the seeds that have shown a number that is not finite, now or before
+    diverged_seeds: list[int]  # the seeds that have diverged, now or before (see `diverged`)
     train_seconds: float  # wall-clock seconds of training so far (never written to metrics.jsonl)
 
 
@@ -68,13 +69,28 @@ def summarise_evaluation(returns: np.ndarray, lengths: np.ndarray) -> dict[str, 
     }
 
 
-def not_finite(*arrays: np.ndarray) -> np.ndarray:
-    """`[seeds]` bool: which seeds have a number that is not finite in any of the `[seeds, ...]` arrays."""
-    bad = [~np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in arrays]
-    return np.logical_or.reduce(bad)
+def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
+    """`[seeds]` bool: which seeds have, in the last iteration of `[seeds, iterations]` metrics, a loss not finite.
+
+    A loss is a metric with "loss" in its name; where there is none, every metric counts. A diagnostic may be infinite
+    and a batch may be strange now and then; a loss that stays so comes from parameters that are lost.
+    """
+    losses = [values for name, values in metrics.items() if "loss" in name] or list(metrics.values())
+    return np.logical_or.reduce([~np.isfinite(values[:, -1]) for values in losses])
+
+
+def survivors(values: PerSeed, seeds: Sequence[int], diverged_seeds: Sequence[int]) -> PerSeed:
+    """The values of the seeds that have not diverged: after divergence a number means nothing, even a finite one."""
+    return [x for x, seed in zip(values, seeds, strict=True) if seed not in diverged_seeds]
+
+
+def in_words(seeds: int, diverged_seeds: int) -> str:
+    """Over which seeds a statistic is taken: '8 seeds', '4 seeds, 4 diverged'."""
+    left = seeds - diverged_seeds
+    return f"{left} seed{'' if left == 1 else 's'}" + (f", {diverged_seeds} diverged" if diverged_seeds else "")
 
 
 def median(values: PerSeed) -> float | None:
-    """The median over the seeds that have a number; None where none has."""
+    """The median of the values that are numbers; None where none is. Leave the seeds that diverged out before."""
     numbers = [x for x in values if x is not None]
     return float(np.median(numbers)) if numbers else None

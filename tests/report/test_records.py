@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from purerl.report.records import aggregate, median, not_finite, per_seed, summarise_evaluation
+from purerl.report.records import aggregate, diverged, in_words, median, per_seed, summarise_evaluation, survivors
 
 
 def test_episode_statistics_are_merged_exactly():
@@ -33,9 +33,19 @@ def test_evaluations_are_summarised_per_seed():
     }
 
 
-def test_what_is_not_finite_is_found_and_becomes_none():
-    a, b = np.array([[1.0, np.nan], [1.0, 1.0], [1.0, 1.0]]), np.array([1.0, 1.0, np.inf])
-    assert not_finite(a, b).tolist() == [True, False, True]
-    assert per_seed(b) == [1.0, 1.0, None]
+def test_divergence_is_a_loss_that_is_not_finite_at_the_end():
+    loss = np.array([[1.0, np.nan], [np.inf, 1.0], [1.0, 1.0]])
+    diagnostic = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, np.inf]])
+    assert diverged({"value_loss": loss, "ratio": diagnostic}).tolist() == [True, False, False]
+    assert diverged({"ratio": diagnostic}).tolist() == [False, False, True]
+
+
+def test_statistics_leave_out_the_diverged_and_say_so():
+    assert survivors([1.0, 2.0, None], [5, 6, 7], [6]) == [1.0, None]
+    assert [in_words(8, 0), in_words(8, 4), in_words(1, 0)] == ["8 seeds", "4 seeds, 4 diverged", "1 seed"]
+
+
+def test_what_is_not_finite_becomes_none():
+    assert per_seed(np.array([1.0, 1.0, np.inf])) == [1.0, 1.0, None]
     assert median([1.0, None, 3.0]) == pytest.approx(2.0)
     assert median([None]) is None
