@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 
 from purerl import checkpoint
@@ -50,9 +51,9 @@ def run(
         overwrite: delete a run that is in `directory` already.
         sinks: where numbers go besides the run directory (default: the console; `()`: nowhere).
 
-    Raises ValueError for bad arguments, FileExistsError if `directory` holds a run already, CheckpointError if
-    `resume` finds another run there, MemoryError if the training cannot fit. After Ctrl-C the current group is
-    finished and saved, then KeyboardInterrupt is raised; a second Ctrl-C is not waited for.
+    Raises ValueError for bad arguments, FileExistsError if `directory` holds a run already or another process works on
+    it, CheckpointError if `resume` finds another run there, MemoryError if the training cannot fit. After Ctrl-C the
+    current group is finished and saved, then KeyboardInterrupt is raised; a second Ctrl-C is not waited for.
     """
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 group, got {checkpoint_every}")
@@ -67,19 +68,19 @@ def run(
     if directory is None:
         return execute(setup)
     directory = Path(directory)
-    run_directory.prepare(directory, resume=resume, overwrite=overwrite)
-    config = directory / run_directory.CONFIG
-    if config.exists():
-        checkpoint.check(run_directory.read_json(config), metadata, directory)
-    else:
-        run_directory.write_json(config, metadata)
-    with checkpoint.opened(directory / run_directory.CHECKPOINTS) as checkpoints:
-        return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=(jsonl(directory), *sinks)))
+    with run_directory.claimed(directory, resume=resume, overwrite=overwrite):
+        if (directory / run_directory.CONFIG).exists():
+            checkpoint.check(run_directory.read_config(directory)[0], metadata, directory)
+        else:
+            run_directory.write_config(directory, metadata, checkpoint_every)
+        sinks = (jsonl(directory), *sinks)
+        with checkpoint.opened(directory / run_directory.CHECKPOINTS) as checkpoints:
+            return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks))
 
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
     """`seed + i` for every agent i. Raises ValueError if there is none, or if two agents have the same."""
-    offsets = range(seeds) if isinstance(seeds, int) else seeds
+    offsets = range(int(seeds)) if isinstance(seeds, Integral) else seeds
     numbers = [seed + int(i) for i in offsets]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds must be a positive number or a list of different seeds, got {seeds!r}")

@@ -21,6 +21,7 @@ class SavedRun(NamedTuple):
     metadata: dict[str, Any]  # `checkpoint.metadata`
     algorithm: Algorithm
     evaluated_on: Environment | None
+    checkpoint_every: int  # groups
 
 
 class Policies(NamedTuple):
@@ -42,7 +43,7 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
     wrote it, if its algorithm or environment cannot be made by name, or if those passed are not those of the run.
     """
     directory = Path(directory)
-    metadata = run_directory.read_json(directory / run_directory.CONFIG)
+    metadata, checkpoint_every = run_directory.read_config(directory)
     if metadata.get("format") != checkpoint.FORMAT:
         raise checkpoint.CheckpointError(
             f"{directory} has format {metadata.get('format')}, this purerl reads {checkpoint.FORMAT}"
@@ -57,7 +58,7 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
     plan = (evaluated_on, evaluation["episodes"]) if evaluation and evaluated_on else None
     rebuilt = checkpoint.metadata(algorithm, metadata["seeds"], metadata["iterations"], metadata["group"], plan)
     checkpoint.check(metadata, rebuilt, directory, purpose="rebuilt")
-    return SavedRun(directory, metadata, algorithm, evaluated_on)
+    return SavedRun(directory, metadata, algorithm, evaluated_on, checkpoint_every)
 
 
 def load_policies(run: SavedRun) -> Policies:

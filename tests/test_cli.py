@@ -86,7 +86,7 @@ def test_training_writes_a_run_directory(trained):
 
 def test_what_exists_is_neither_overwritten_nor_trained_again(trained, capsys):
     assert "is not empty: resume it, overwrite it" in fails(capsys, ["train", *TOY, "--out", str(trained)])
-    assert main(["train", "--resume", str(trained)]) == 0
+    assert main(["train", "--resume", str(trained), "--tensorboard"]) == 0
     assert "nothing to do" in capsys.readouterr().out
     message = main(["train", *TOY, "--out", str(trained), "--resume", "--env-param", "push=2.0", "--seeds", "3"])
     assert message == 2
@@ -138,6 +138,7 @@ def test_listing(capsys):
         (["train", "toy", "--env", "RoboParking", "--total-steps", "0"], "at least one iteration"),
         (["train", "toy", "--env", "RoboParking", "--resume"], "needs the run directory"),
         (["train", "dqn", "--env", "probe/continuous_action"], "needs discrete actions"),
+        (["train", "--env", "RoboParking", "toy"], "the algorithm comes first"),
         (["train", "--resume", "/nowhere"], "not the directory of a purerl run"),
         (["evaluate", "/nowhere"], "not the directory of a purerl run"),
         (["plot", "/nowhere"], "not the directory of a purerl run"),

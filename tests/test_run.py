@@ -203,6 +203,46 @@ def test_an_existing_run_is_overwritten_only_when_asked(tmp_path):
     assert (tmp_path / "elsewhere" / "thesis.tex").exists()
 
 
+def test_after_overwriting_nothing_of_the_old_run_is_left(tmp_path, monkeypatch):
+    quiet_run(tmp_path)
+    (tmp_path / "episode.gif").touch()
+    deleted = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, **k: deleted.append(path.name) or unlink(path, **k))
+    with run_directory.claimed(tmp_path, resume=False, overwrite=True):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert deleted[-1] == "config.json"
+
+
+def test_an_overwrite_that_fails_says_so_and_restores_nothing_old(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(path)
+
+    quiet_run(tmp_path)
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(PermissionError):
+        quiet_run(tmp_path, overwrite=True)
+    monkeypatch.undo()
+    assert (tmp_path / "config.json").exists()
+    assert not (tmp_path / "checkpoints").exists()
+    assert quiet_run(tmp_path, overwrite=True).metrics["loss"].shape[1] == 12
+
+
+def test_what_a_killed_beginning_leaves_can_be_overwritten(tmp_path):
+    for name in ("metrics.jsonl", ".config.json.tmp", ".lock"):
+        (tmp_path / name).touch()
+    with pytest.raises(FileExistsError, match="is not empty"):
+        quiet_run(tmp_path)
+    quiet_run(tmp_path, overwrite=True)
+
+
+def test_two_processes_do_not_work_on_one_directory(tmp_path):
+    with run_directory.claimed(tmp_path, resume=True, overwrite=False):
+        for arguments in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(FileExistsError, match="another process is at work"):
+                quiet_run(tmp_path, **arguments)
+
+
 def test_another_run_is_not_resumed(tmp_path):
     quiet_run(tmp_path)
     with pytest.raises(CheckpointError, match=r"config.learning_rate: saved 0.1, now 0.2"):
@@ -284,6 +324,7 @@ def test_the_budget_is_rounded_up_to_whole_groups():
 def test_seeds():
     assert seed_numbers(3, 5) == [5, 6, 7]
     assert seed_numbers([4, 9]) == [4, 9]
+    assert seed_numbers(np.int64(2)) == [0, 1]
     for bad in (0, [], [1, 1]):
         with pytest.raises(ValueError, match="seeds must be"):
             seed_numbers(bad)

@@ -18,11 +18,18 @@ def toy(monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "toy", "tests.toy_learner")
 
 
-def trained(directory, environment, **changes):
-    """A short run on `environment`, and the algorithm."""
+def trained(directory, environment, checkpoint_every=1, **changes):
+    """A short run on `environment`; returns the algorithm."""
     algorithm = toy_learner.make(environment, toy_learner.Config())._replace(**changes)
-    run(algorithm, iterations=2, evaluations=1, episodes=2, directory=directory, sinks=())
+    every = {"evaluations": 1, "checkpoint_every": checkpoint_every}
+    run(algorithm, iterations=2, episodes=2, directory=directory, sinks=(), **every)
     return algorithm
+
+
+def test_the_rhythm_of_checkpoints_is_kept_but_may_be_changed(tmp_path):
+    algorithm = trained(tmp_path, robo_parking.make(), checkpoint_every=3)
+    assert saved.load(tmp_path).checkpoint_every == 3
+    run(algorithm, iterations=2, evaluations=1, episodes=2, directory=tmp_path, sinks=(), resume=True)
 
 
 def test_an_environment_made_directly_is_rebuilt_as_it_was(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +39,7 @@ class Options:
     total_steps: int | None = None
     """Environment steps per seed (default: the preset's, else 500000)."""
     out: Path | None = None
-    """Run directory (default: runs/ALGORITHM_ENV_TIME)."""
+    """Run directory (default: runs/ALGORITHM_ENV_TIME_SEED_PROCESS)."""
     resume: Flag = False
     """Continue the run in --out (or: --resume DIR) from its newest checkpoint."""
     overwrite: Flag = False
@@ -76,6 +77,8 @@ def train(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
     elif words[0].startswith("-"):
+        if not any(word.split("=")[0] == "--resume" for word in words) or "--env" in words:
+            raise ValueError(f"the algorithm comes first: purerl train ALGORITHM --env NAME ..., not {words[0]}")
         _resume(tyro.cli(ResumeOptions, prog="purerl train", args=words))
     else:
         _start(words[0], join_resume(words[1:]))
@@ -96,7 +99,7 @@ def _start(name: str, words: list[str]) -> None:
     elif options.preset:
         print(f"no preset for {name} on {options.env}: the algorithm's defaults")
     algorithm = _make(module, options.env, environment_parameters, config)
-    directory = options.out or default_directory(name, options.env)
+    directory = options.out or default_directory(name, options.env, options.seed)
     run(
         algorithm,
         total_steps=DEFAULT_TOTAL_STEPS if options.total_steps is None else options.total_steps,
@@ -128,6 +131,7 @@ def _resume(options: ResumeOptions) -> None:
         evaluations=past.metadata["iterations"] // past.metadata["group"] if evaluation else 0,
         episodes=evaluation["episodes"] if evaluation else 1,
         evaluate_on=past.evaluated_on if evaluation else None,
+        checkpoint_every=past.checkpoint_every,
         resume=True,
         sinks=_sinks(past.directory, options.wandb, options.tensorboard),
     )
@@ -203,9 +207,10 @@ def describe_preset(name: str, options: Options, config: Any, preset: dict[str, 
     return f"preset for {name} on {options.env}: {', '.join(parts)}"
 
 
-def default_directory(name: str, environment: str) -> Path:
-    """`runs/ALGORITHM_ENV_TIME`."""
-    return Path("runs") / f"{name}_{environment.replace('/', '-')}_{time.strftime('%Y%m%d-%H%M%S')}"
+def default_directory(name: str, environment: str, seed: int) -> Path:
+    """`runs/ALGORITHM_ENV_TIME_SEED_PROCESS`: runs launched in the same second do not meet."""
+    when = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{name}_{environment.replace('/', '-')}_{when}_seed{seed}_{os.getpid()}"
 
 
 def _make(module: Any, environment: str, parameters: dict[str, Any], config: Any) -> Any:

@@ -6,11 +6,15 @@ evaluations.jsonl    one line per evaluation
 checkpoints/         see `purerl.checkpoint`
 summary.json         how it ended
 learning_curve.png   evaluation return against environment steps
+.lock                held while a process works on the run
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +25,66 @@ SUMMARY = "summary.json"
 LEARNING_CURVE = "learning_curve.png"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
+EPISODE = "episode.gif"
+LOCK = ".lock"
+DELETED = ".checkpoints.deleted"  # checkpoints on their way out: nothing looks for them there
 FILES = (CONFIG, METRICS, EVALUATIONS, SUMMARY, LEARNING_CURVE)
+DIRECTORIES = (DELETED, TENSORBOARD, "wandb")
 
 
-def prepare(directory: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the directory of a run; with `overwrite`, delete the run that is in it (only the files purerl writes).
+@contextlib.contextmanager
+def claimed(directory: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Make the directory of a run and keep every other process from working on it while in this context.
 
-    Raises FileExistsError if there is something in it and neither `resume` nor `overwrite` is asked for, or if what
-    `overwrite` would delete is not a run. ValueError if both are asked for.
+    With `overwrite`, delete the run that is in it (only the files purerl writes).
+
+    Raises FileExistsError if there is something in it and neither `resume` nor `overwrite` is asked for, if what
+    `overwrite` would delete is not a run, or if another process is at work there. ValueError if both are asked for.
     """
     if resume and overwrite:
         raise ValueError("resume and overwrite contradict each other")
-    if directory.is_dir() and any(directory.iterdir()) and not resume:
-        if not overwrite:
-            raise FileExistsError(f"{directory} is not empty: resume it, overwrite it, or choose another directory")
-        if not (directory / CONFIG).exists():
-            raise FileExistsError(f"{directory} is not a purerl run (no {CONFIG}): it is not deleted")
-        _delete_run(directory)
+    if not resume:
+        _refuse_what_exists(directory, overwrite)
     directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(f"another process is at work on the run in {directory}") from error
+        if not resume:
+            _refuse_what_exists(directory, overwrite)  # again: it may have appeared before the lock was ours
+        if overwrite:
+            _delete_run(directory)
+        yield
+
+
+def _refuse_what_exists(directory: Path, overwrite: bool) -> None:
+    found = {path.name for path in directory.iterdir()} - {LOCK} if directory.is_dir() else set()
+    if found and not overwrite:
+        raise FileExistsError(f"{directory} is not empty: resume it, overwrite it, or choose another directory")
+    written = {*FILES, *DIRECTORIES, CHECKPOINTS, EPISODE}
+    written |= {_temporary(Path(name)).name for name in written}
+    if CONFIG not in found and not found <= written:
+        raise FileExistsError(f"{directory} is not a purerl run (no {CONFIG}): it is not deleted")
 
 
 def _delete_run(directory: Path) -> None:
-    for name in (CHECKPOINTS, TENSORBOARD, "wandb"):
-        shutil.rmtree(directory / name, ignore_errors=True)
-    for name in FILES:
+    """The checkpoints first and in one step, the config last: whatever a kill leaves is a run, and has no old state."""
+    if (directory / DELETED).exists():  # left by a kill
+        shutil.rmtree(directory / DELETED)
+    if (directory / CHECKPOINTS).exists():
+        (directory / CHECKPOINTS).rename(directory / DELETED)
+    for name in DIRECTORIES:
+        if (directory / name).exists():
+            shutil.rmtree(directory / name)
+    for name in (EPISODE, *reversed(FILES)):
+        _temporary(directory / name).unlink(missing_ok=True)
         (directory / name).unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def dumps(data: Any, indent: int | None = None) -> str:
@@ -55,7 +94,7 @@ def dumps(data: Any, indent: int | None = None) -> str:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file in one step: readers see the old or the new text, never a part of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -79,23 +118,50 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, data: Any) -> None:
-    """Append one line of JSON; it is with the operating system when this returns, so a SIGKILL cannot lose it."""
+    """Append one line of JSON; it is on the disk when this returns."""
     with path.open("a", encoding="utf-8") as file:
         file.write(dumps(data) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a JSONL file (none if there is no file); a last line cut short by a kill is left out."""
+    """The lines of a JSONL file (none if there is no file); a last line that was torn is left out.
+
+    Raises ValueError naming the file if any other line is not JSON.
+    """
     if not path.exists():
         return []
-    complete = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in complete]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    result = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            result.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+    return result
 
 
-def truncate_lines(path: Path, iteration: int) -> list[dict[str, Any]]:
-    """Drop, in one step, every line beyond `iteration` (and any cut short), and return those that stay."""
-    if not path.exists():
-        return []
-    lines = [line for line in read_lines(path) if line["iteration"] <= iteration]
-    replace_text(path, "".join(dumps(line) + "\n" for line in lines))
-    return lines
+def truncate_lines(path: Path, iteration: int) -> None:
+    """Drop, in one step, every line beyond `iteration` (and any that was torn)."""
+    if path.exists():
+        lines = [line for line in read_lines(path) if line["iteration"] <= iteration]
+        replace_text(path, "".join(dumps(line) + "\n" for line in lines))
+
+
+def diverged_seeds(directory: Path) -> list[int]:
+    """The seeds of a run that have diverged by its last line of metrics."""
+    lines = read_lines(directory / METRICS)
+    return lines[-1]["diverged_seeds"] if lines else []
+
+
+def write_config(directory: Path, metadata: dict[str, Any], checkpoint_every: int) -> None:
+    """Write `config.json`: what the run is (`checkpoint.metadata`), and what may change when it is resumed."""
+    write_json(directory / CONFIG, {**metadata, "checkpoint_every": checkpoint_every})
+
+
+def read_config(directory: Path) -> tuple[dict[str, Any], int]:
+    """The metadata and `checkpoint_every` of a run. Raises like `read_json`."""
+    metadata = read_json(directory / CONFIG)
+    return metadata, metadata.pop("checkpoint_every", 1)

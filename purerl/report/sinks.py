@@ -1,7 +1,8 @@
 """Where the numbers of a run go while it runs. A sink is a named tuple of functions, like everything else.
 
 `open` is called once before training, `write` after every group of iterations, `close` with the summary at the end
-(also when the run was interrupted). All of it happens on the host, while the device works on the next group.
+(also when the run was interrupted). A run that turns out to be finished already is closed without having been opened.
+All of it happens on the host, while the device works on the next group.
 """
 
 import hashlib
@@ -68,8 +69,9 @@ def wandb(project: str = "purerl", **options: Any) -> Sink:
         runs[-1].log(dict(_scalars(record)) | {"env_steps": record.env_steps}, step=record.iteration)
 
     def close(summary: dict[str, Any] | None) -> None:
-        runs[-1].summary.update(summary or {})
-        runs[-1].finish(exit_code=0 if summary else 1)
+        for run in runs:
+            run.summary.update(summary or {})
+            run.finish(exit_code=0 if summary else 1)
 
     return Sink(open_, write, close)
 
@@ -93,7 +95,11 @@ def tensorboard(directory: Path) -> Sink:
         for name, value in _scalars(record):
             writers[-1].add_scalar(name, value, record.env_steps)
 
-    return Sink(open_, write, lambda summary: writers[-1].close())
+    def close(summary: dict[str, Any] | None) -> None:
+        for writer in writers:
+            writer.close()
+
+    return Sink(open_, write, close)
 
 
 def _wandb_mode() -> str:

@@ -67,6 +67,20 @@ def test_jsonl_forgets_what_came_after_the_checkpoint(tmp_path):
     assert json.loads(whole.splitlines()[-1]) == line
 
 
+def test_a_torn_last_line_is_left_out_and_any_other_is_named(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"iteration": 1}\n\0\0\0\n')
+    assert read_lines(file) == [{"iteration": 1}]
+    file.write_text('{"iter\n{"iteration": 1}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1 is not JSON"):
+        read_lines(file)
+
+
+def test_a_run_that_is_finished_already_closes_sinks_that_were_not_opened(tmp_path):
+    for sink in (sinks.tensorboard(tmp_path), sinks.wandb()):
+        sink.close(SUMMARY)
+
+
 def test_the_console_without_a_terminal_prints_plain_lines():
     output = io.StringIO()
     listen(console(Console(file=output, width=100)))
