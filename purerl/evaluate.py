@@ -10,7 +10,10 @@ from purerl.types import Array, Environment, Key, Policy
 
 
 class Evaluation(NamedTuple):
-    """Undiscounted returns and lengths (in environment steps) of complete episodes, `[N]` each."""
+    """Undiscounted returns and lengths (in environment steps) of N episodes, each `[N]`, or `[..., N]` when batched.
+
+    An episode is complete unless the `max_steps` of `evaluate` cut it.
+    """
 
     returns: Array
     lengths: Array

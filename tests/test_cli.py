@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from purerl import algorithms, presets
 from purerl.algorithms import ALGORITHMS
-from purerl.cli import main
+from purerl.cli import main, runs
 from purerl.cli.train import describe_preset, join_resume, parse, parse_parameters
 from purerl.environments import names
 from purerl.report import run_directory
@@ -97,11 +98,31 @@ def test_evaluating_needs_the_directory_only(trained, capsys):
     for which in ("--last", "--best"):
         assert main(["evaluate", str(trained), "--episodes", "4", which, "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
-        assert result["parameters"] == which.removeprefix("--")
-        assert len(result["return_per_seed"]) == 2
+        assert result.keys() == {"seeds", "episodes", which.removeprefix("--")}
+        assert len(result[which.removeprefix("--")]["return_per_seed"]) == 2
     assert main(["evaluate", str(trained), "--episodes", "4"]) == 0
-    assert "median" in capsys.readouterr().out
-    assert "contradict" in fails(capsys, ["evaluate", str(trained), "--best", "--last"])
+    printed = capsys.readouterr().out
+    assert "best parameters" in printed
+    assert "last parameters" in printed
+    assert "contradict" in fails(capsys, ["render", str(trained), "--best", "--last"])
+
+
+def test_evaluation_draws_from_no_stream_of_a_training():
+    def numbers(key):
+        return tuple(jax.random.key_data(key).tolist())
+
+    trainings = {numbers(key) for seed in range(4) for key in jax.random.split(jax.random.key(seed))}
+    evaluations = {numbers(key) for seed in range(4) for key in jax.random.split(runs._own_stream(seed), 4)}
+    assert not trainings & evaluations
+
+
+def test_only_an_unexpected_error_says_how_to_see_where(capsys, monkeypatch):
+    def broken(words):
+        raise TypeError("strange")
+
+    monkeypatch.setattr(runs, "plot", broken)
+    assert fails(capsys, ["plot"]) == "purerl plot: error: strange (TypeError; PURERL_TRACEBACK=1 shows where)"
+    assert "PURERL_TRACEBACK" not in fails(capsys, ["evaluate", "/nowhere"])
 
 
 def test_rendering_makes_a_film(trained, tmp_path, capsys):

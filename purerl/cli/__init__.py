@@ -27,8 +27,11 @@ example:
 TRACEBACK = "PURERL_TRACEBACK"  # set this environment variable to see where an error came from
 
 
+EXPECTED = (ValueError, ImportError, OSError, MemoryError)  # what mistakes raise; their messages say what to do
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 a mistake of the user's (one clear line), 130 Ctrl-C."""
+    """Run one command and return its exit code: 0 done, 2 an error (one clear line), 130 Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -43,10 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command(words[1:])
     except KeyboardInterrupt:
         return 130
-    except (ValueError, ImportError, FileNotFoundError, FileExistsError, NotADirectoryError, MemoryError) as error:
+    except Exception as error:
         if TRACEBACK in os.environ:
             raise
-        print(f"purerl {words[0]}: error: {error}", file=sys.stderr)
+        hint = "" if isinstance(error, EXPECTED) else f" ({type(error).__name__}; {TRACEBACK}=1 shows where)"
+        print(f"purerl {words[0]}: error: {error}{hint}", file=sys.stderr)
         return 2
     return 0
 

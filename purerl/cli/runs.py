@@ -4,8 +4,9 @@ import ast
 import dataclasses
 import importlib.util
 import textwrap
+import zlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -15,7 +16,7 @@ Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """Play episodes with the policies of a run and print their returns."""
+    """Play episodes with the policies of a run and print their returns: of the best and of the last parameters."""
 
     directory: Run
     """The run directory."""
@@ -24,9 +25,9 @@ class EvaluateOptions:
     seed: int = 0
     """Seed of the evaluation."""
     best: Flag = False
-    """The parameters that evaluated best during training."""
+    """Only the parameters that evaluated best during training."""
     last: Flag = False
-    """The parameters of the newest checkpoint (the default)."""
+    """Only the parameters of the newest checkpoint."""
     sampled: Flag = False
     """Sample actions instead of acting greedily."""
     json: Flag = False
@@ -73,7 +74,6 @@ class ListOptions:
 def evaluate(words: list[str]) -> None:
     """`purerl evaluate DIR`."""
     options = tyro.cli(EvaluateOptions, prog="purerl evaluate", args=words)
-    _only_one(options.best, options.last)
     import jax
     import numpy as np
     from rich.console import Console
@@ -81,7 +81,7 @@ def evaluate(words: list[str]) -> None:
     from purerl import saved
     from purerl.evaluate import evaluate as play
     from purerl.report.records import summarise_evaluation
-    from purerl.report.run_directory import dumps
+    from purerl.report.run_directory import diverged_seeds, dumps
     from purerl.report.tables import facts, return_table
 
     run = saved.load(options.directory)
@@ -89,23 +89,34 @@ def evaluate(words: list[str]) -> None:
     if environment is None:
         raise ValueError(f"{run.metadata['algorithm']} has no environment to evaluate on")
     policies = saved.load_policies(run)
-    state = policies.best if options.best else policies.last
+    evaluated = bool(np.isfinite(policies.best_score).any())
+    if options.best and not evaluated:
+        raise ValueError(f"{run.directory} was never evaluated during training: there are no best parameters")
+    wanted = {"best": options.best, "last": options.last}
+    if not any(wanted.values()):
+        wanted = {"best": evaluated, "last": True}
     seeds = run.metadata["seeds"]
 
     def one(state, key):
         policy = run.algorithm.policy(state, greedy=not options.sampled)
         return play(policy, environment, key, options.episodes)
 
-    keys = jax.random.split(jax.random.key(options.seed), len(seeds))
-    result = summarise_evaluation(*map(np.asarray, jax.jit(jax.vmap(one))(state, keys)))
-    which = "best" if options.best else "last"
+    keys = jax.random.split(_own_stream(options.seed), len(seeds))
+    play_all = jax.jit(jax.vmap(one))
+    results = {
+        which: summarise_evaluation(*map(np.asarray, play_all(getattr(policies, which), keys)))
+        for which in wanted
+        if wanted[which]
+    }
     if options.json:
-        print(dumps({"seeds": seeds, "parameters": which, "episodes": options.episodes, **result}))
+        print(dumps({"seeds": seeds, "episodes": options.episodes, **results}))
         return
-    columns = {name.removesuffix("_per_seed").replace("return_", ""): values for name, values in result.items()}
-    output = Console()
-    output.print(return_table(f"{run.metadata['algorithm']} on {environment.name}", seeds, columns))
-    rows = {"parameters": f"{which} of {run.directory}, iteration {policies.iteration}"}
+    output, diverged = Console(), diverged_seeds(run.directory)
+    for which, result in results.items():
+        columns = {name.removesuffix("_per_seed").replace("return_", ""): values for name, values in result.items()}
+        title = f"{run.metadata['algorithm']} on {environment.name}: {which} parameters"
+        output.print(return_table(title, seeds, columns, diverged))
+    rows = {"run": f"{run.directory}, iteration {policies.iteration}"}
     rows["episodes"] = f"{options.episodes} per seed, {'sampled' if options.sampled else 'greedy'} actions"
     output.print(facts(rows))
 
@@ -113,7 +124,8 @@ def evaluate(words: list[str]) -> None:
 def render(words: list[str]) -> None:
     """`purerl render DIR`."""
     options = tyro.cli(RenderOptions, prog="purerl render", args=words)
-    _only_one(options.best, options.last)
+    if options.best and options.last:
+        raise ValueError("--best and --last contradict each other")
     import jax
 
     from purerl import saved
@@ -127,7 +139,7 @@ def render(words: list[str]) -> None:
         raise ValueError(f"--seed-index must be between 0 and {count - 1}, got {options.seed_index}")
     policies = saved.load_policies(run)
     state = jax.tree.map(lambda x: x[options.seed_index], policies.best if options.best else policies.last)
-    made = film(run.algorithm.policy(state), environment, jax.random.key(options.seed), options.max_steps)
+    made = film(run.algorithm.policy(state), environment, _own_stream(options.seed), options.max_steps)
     out = save_gif(made.frames, options.out or run.directory / "episode.gif", options.frames_per_second)
     print(f"{out}: {len(made.frames)} frames, return {made.episode_return:g}")
 
@@ -176,6 +188,8 @@ def _by_suite(names: list[str]) -> dict[str, list[str]]:
     return suites
 
 
-def _only_one(best: bool, last: bool) -> None:
-    if best and last:
-        raise ValueError("--best and --last contradict each other")
+def _own_stream(seed: int) -> Any:
+    """The random key of an evaluation or a film. No training draws from it: those split `jax.random.key(seed)`."""
+    import jax
+
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"purerl evaluate and render"))

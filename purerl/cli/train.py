@@ -85,7 +85,7 @@ def train(words: list[str]) -> None:
 
 
 def _start(name: str, words: list[str]) -> None:
-    from purerl import algorithms
+    from purerl import algorithms, environments
     from purerl.run import run
 
     module = algorithms.load(name)
@@ -98,7 +98,7 @@ def _start(name: str, words: list[str]) -> None:
         print(describe_preset(name, options, config, preset))
     elif options.preset:
         print(f"no preset for {name} on {options.env}: the algorithm's defaults")
-    algorithm = _make(module, options.env, environment_parameters, config)
+    algorithm = module.make(environments.make(options.env, **environment_parameters), config)
     directory = options.out or default_directory(name, options.env, options.seed)
     run(
         algorithm,
@@ -211,15 +211,6 @@ def default_directory(name: str, environment: str, seed: int) -> Path:
     """`runs/ALGORITHM_ENV_TIME_SEED_PROCESS`: runs launched in the same second do not meet."""
     when = time.strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{name}_{environment.replace('/', '-')}_{when}_seed{seed}_{os.getpid()}"
-
-
-def _make(module: Any, environment: str, parameters: dict[str, Any], config: Any) -> Any:
-    from purerl import environments
-
-    try:
-        return module.make(environments.make(environment, **parameters), config)
-    except TypeError as error:  # a config or an environment that does not fit is the user's mistake as well
-        raise ValueError(str(error)) from error
 
 
 def _sinks(directory: Path, wandb: bool, tensorboard: bool) -> list[Any]:

@@ -54,8 +54,8 @@ SUITES: dict[str, Suite] = {
     "": Suite(gymnax.NAMES, gymnax.make, ("gymnax", "six"), "gymnax six"),
     "probe/": Suite(tuple(probes.PROBES), lambda name, **parameters: probes.PROBES[name](**parameters)),
     "brax/": Suite(brax.NAMES, brax.make, ("brax",), "brax"),
-    "mjx/": Suite(control.NAMES, control.make, ("mujoco",), "mujoco mujoco-mjx"),
-    "playground/": Suite(playground.NAMES, playground.make, ("mujoco_playground",), '"purerl[playground]"'),
+    "mjx/": Suite(control.NAMES, control.make, ("mujoco", "mujoco.mjx"), "mujoco mujoco-mjx"),
+    "playground/": Suite(playground.NAMES, playground.make, ("mujoco_playground",), '"playground>=0.2.0,<0.3"'),
 }
 
 

@@ -76,7 +76,7 @@ def make(name: str, **config_overrides: Any) -> Environment:
     try:
         registry: Any = importlib.import_module("mujoco_playground").registry
     except ImportError as error:
-        raise ImportError(f'playground/{name} needs MuJoCo Playground: pip install "purerl[playground]"') from error
+        raise ImportError(f'playground/{name} needs MuJoCo Playground: pip install "playground>=0.2.0,<0.3"') from error
     if name not in NAMES:
         if name in registry.ALL_ENVS:
             raise ValueError(

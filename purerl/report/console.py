@@ -1,12 +1,13 @@
 """The console: a progress bar while training, a table at the end; plain lines where there is no terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from purerl.report.records import Record, RunInformation, median
+from purerl.report.records import Record, RunInformation, in_words, median, survivors
 from purerl.report.sinks import Sink
 from purerl.report.tables import number, summary_table
 
@@ -43,15 +44,16 @@ def console(terminal: Console | None = None) -> Sink:
     def write(record: Record) -> None:
         information: RunInformation = live["information"]
         iterations = information.metadata["iterations"]
-        seeds = len(information.metadata["seeds"])
+        seeds = information.metadata["seeds"]
         done = record.iteration - information.iteration
         seconds = max(record.train_seconds - information.train_seconds, 1e-9)
-        rate = (record.env_steps - information.env_steps) * seeds / seconds
+        rate = (record.env_steps - information.env_steps) * len(seeds) / seconds
         remaining = (iterations - record.iteration) * seconds / done
         speed = f"{number(record.env_steps)} steps · {number(rate, 3)} steps/s"
-        text = f"iteration {record.iteration}/{iterations} · {speed} · {latest_return(record)} (median of {seeds})"
+        latest = latest_return(record, seeds)
+        text = f"iteration {record.iteration}/{iterations} · {speed} · {latest}"
         if "bar" in live:
-            text = f"{speed} · {latest_return(record)}" if narrow else text
+            text = f"{speed} · {latest}" if narrow else text
             live["bar"].update(live["task"], completed=record.iteration, description=text, remaining=remaining)
         else:
             percent = 100 * record.iteration // iterations
@@ -69,11 +71,13 @@ def console(terminal: Console | None = None) -> Sink:
     return Sink(open_, write, close, note)
 
 
-def latest_return(record: Record) -> str:
-    """'return 487.2', the median over seeds: of the evaluation, or of training episodes where nothing was evaluated."""
+def latest_return(record: Record, seeds: Sequence[int]) -> str:
+    """'return 487.2 (median of 4 seeds, 1 diverged)': of the evaluation, else of training episodes."""
     evaluated = record.evaluation is not None
     values = record.evaluation["return_per_seed"] if record.evaluation else record.metrics.get("episode_return", [])
-    return f"{'return' if evaluated else 'training return'} {number(median(values))}"
+    middle = number(median(survivors(values, seeds, record.diverged_seeds))) if values else "-"
+    counted = in_words(len(seeds), len(record.diverged_seeds))
+    return f"{'return' if evaluated else 'training return'} {middle} (median of {counted})"
 
 
 def clock(seconds: float | None) -> str:

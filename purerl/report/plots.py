@@ -1,4 +1,7 @@
-"""Learning curves of one or several runs: the median over seeds, with bands from 25 to 75 % and from worst to best."""
+"""Learning curves of one or several runs: the median over seeds, with bands from 25 to 75 % and from worst to best.
+
+A seed that diverges leaves the statistics there, and the legend counts it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purerl.report import run_directory
+from purerl.report.records import in_words
 from purerl.report.summary import environment_name
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
@@ -21,7 +25,8 @@ class Curve(NamedTuple):
     environment: str
     quantity: str
     env_steps: np.ndarray  # [points], per seed
-    returns: np.ndarray  # [points, seeds], NaN where there is no number
+    returns: np.ndarray  # [points, seeds], NaN where there is no number and from a seed's divergence on
+    diverged: int  # seeds that have diverged by the end
 
 
 def read_curve(directory: Path) -> Curve:
@@ -29,22 +34,27 @@ def read_curve(directory: Path) -> Curve:
 
     Raises FileNotFoundError if `directory` is not a run, ValueError if nothing has been written yet.
     """
-    config = run_directory.read_json(directory / run_directory.CONFIG)
+    config, _ = run_directory.read_config(directory)
+    metrics = run_directory.read_lines(directory / run_directory.METRICS)
+    diverged_at = {line["iteration"]: line["diverged_seeds"] for line in metrics}
     lines = run_directory.read_lines(directory / run_directory.EVALUATIONS)
     name, quantity = "return_per_seed", "return of evaluation episodes"
     if not lines:
-        lines = run_directory.read_lines(directory / run_directory.METRICS)
+        lines = metrics
         name, quantity = "episode_return", "return of training episodes"
     lines = [line for line in lines if name in line]
     if not lines:
         raise ValueError(f"{directory} has no returns to plot yet")
+    returns = np.array([line[name] for line in lines], dtype=float)
+    lost = [np.isin(config["seeds"], diverged_at.get(line["iteration"], [])) for line in lines]
     return Curve(
         label=directory.absolute().name,
         algorithm=config["algorithm"],
         environment=environment_name(config),
         quantity=quantity,
         env_steps=np.array([line["env_steps"] for line in lines]),
-        returns=np.array([line[name] for line in lines], dtype=float),
+        returns=np.where(lost, np.nan, returns),
+        diverged=int(np.sum(lost[-1])),
     )
 
 
@@ -78,11 +88,12 @@ def _draw(axes: Any, curve: Curve, colour: str, dash: str, alone: bool) -> None:
     seeds = curve.returns.shape[1]
     valid = ~np.isnan(curve.returns).all(axis=1)
     steps, returns = curve.env_steps[valid], curve.returns[valid]
+    counted = in_words(seeds, curve.diverged)
+    label = (f"median of {counted}" if seeds > 1 else counted) if alone else f"{curve.label} ({counted})"
     if not len(steps):
+        axes.plot([], [], dash, color=colour, label=label)
         return
     marker = "o" if len(steps) < 2 else ""
-    middle = "median of" if seeds > 1 else ""
-    label = f"{middle} {seeds} seed{'s' if seeds > 1 else ''}".strip() if alone else f"{curve.label} ({seeds} seeds)"
     axes.plot(steps, np.nanmedian(returns, axis=1), dash, color=colour, linewidth=1.8, marker=marker, label=label)
     if seeds == 1:
         return

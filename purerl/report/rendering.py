@@ -47,7 +47,12 @@ def film(policy: Policy, environment: Environment, key: Key, max_steps: int | No
 
 
 def save_gif(frames: list[np.ndarray], out: Path, frames_per_second: float = 30.0) -> Path:
-    """Write frames (uint8 `[H, W, 3]`, all of one shape) as an endlessly repeating GIF."""
+    """Write frames (uint8 `[H, W, 3]`, all of one shape) as an endlessly repeating GIF and return its path.
+
+    Raises ValueError if `out` does not end in .gif.
+    """
+    if out.suffix.lower() != ".gif":
+        raise ValueError(f"a film is saved as a .gif, got {out}")
     import imageio.v3 as imageio
 
     imageio.imwrite(out, np.stack(frames), extension=".gif", duration=1000 / frames_per_second, loop=0)

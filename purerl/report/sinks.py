@@ -7,12 +7,12 @@ All of it happens on the host, while the device works on the next group.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from purerl.report import run_directory
-from purerl.report.records import Record, RunInformation, median
+from purerl.report.records import Record, RunInformation, median, survivors
 
 
 class Sink(NamedTuple):
@@ -55,8 +55,10 @@ def wandb(project: str = "purerl", **options: Any) -> Sink:
     except ImportError as error:
         raise ImportError("logging to wandb needs the package wandb: pip install wandb") from error
     runs: list[Any] = []
+    seeds: list[int] = []
 
     def open_(information: RunInformation) -> None:
+        seeds[:] = information.metadata["seeds"]
         settings: dict[str, Any] = {"mode": _wandb_mode(), "resume": "allow", "config": information.metadata}
         if information.directory is not None:
             path = information.directory.absolute()
@@ -66,7 +68,7 @@ def wandb(project: str = "purerl", **options: Any) -> Sink:
         runs.append(library.init(project=project, **(settings | options)))
 
     def write(record: Record) -> None:
-        runs[-1].log(dict(_scalars(record)) | {"env_steps": record.env_steps}, step=record.iteration)
+        runs[-1].log(dict(_scalars(record, seeds)) | {"env_steps": record.env_steps}, step=record.iteration)
 
     def close(summary: dict[str, Any] | None) -> None:
         for run in runs:
@@ -86,13 +88,15 @@ def tensorboard(directory: Path) -> Sink:
     except ImportError as error:
         raise ImportError("logging to tensorboard needs the package tensorboardX: pip install tensorboardX") from error
     writers: list[Any] = []
+    seeds: list[int] = []
 
     def open_(information: RunInformation) -> None:
+        seeds[:] = information.metadata["seeds"]
         resumed_after = information.env_steps + 1 if information.iteration else None
         writers.append(SummaryWriter(str(directory), purge_step=resumed_after))
 
     def write(record: Record) -> None:
-        for name, value in _scalars(record):
+        for name, value in _scalars(record, seeds):
             writers[-1].add_scalar(name, value, record.env_steps)
 
     def close(summary: dict[str, Any] | None) -> None:
@@ -110,12 +114,13 @@ def _wandb_mode() -> str:
     return "online" if logged_in else "offline"
 
 
-def _scalars(record: Record) -> list[tuple[str, float]]:
-    """`(name, number)` for trackers that know scalars only: the median over seeds, and each seed."""
+def _scalars(record: Record, seeds: Sequence[int]) -> list[tuple[str, float]]:
+    """`(name, number)` for trackers that know scalars only: each seed, and the median over those not diverged."""
     groups = {"train": record.metrics, "evaluation": record.evaluation or {}}
-    result = []
+    result: list[tuple[str, float]] = [("train/diverged_seeds", len(record.diverged_seeds))]
     for group, values in groups.items():
         for name, per_seed in values.items():
-            numbers = [("median", median(per_seed)), *((f"seed_{i}", x) for i, x in enumerate(per_seed))]
+            middle = median(survivors(per_seed, seeds, record.diverged_seeds))
+            numbers = [("median", middle), *((f"seed_{i}", x) for i, x in enumerate(per_seed))]
             result += [(f"{group}/{name}/{which}", x) for which, x in numbers if x is not None]
     return result

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from purerl.report import run_directory
-from purerl.report.records import median, per_seed
+from purerl.report.records import median, per_seed, survivors
 
 
 def summarise(
@@ -25,19 +25,20 @@ def summarise(
     """The summary of a run as JSON.
 
     `env_steps` counts per seed, `env_steps_per_second` over all seeds; `train_seconds` (wall-clock, of all sessions of
-    a resumed run) includes evaluations and checkpoints, `compile_seconds` is of the last session.
+    a resumed run) includes evaluations and checkpoints, `compile_seconds` is of the last session. `median_return` is
+    over the seeds that are not among the `diverged_seeds`.
 
     Args:
         status: "finished", "diverged" (every seed) or "interrupted".
         metrics, evaluation: the last lines of `metrics.jsonl` and `evaluations.jsonl`.
         best_score, best_iteration: `[seeds]`, of the best evaluation so far.
     """
-    seeds = metadata["seeds"]
+    seeds, diverged_seeds = metadata["seeds"], metrics.get("diverged_seeds", [])
     env_steps = steps_at(metadata, iteration)
     if evaluation is not None:
         evaluation = {
             **{k: v for k, v in evaluation.items() if k not in ("iteration", "env_steps")},
-            "median_return": median(evaluation["return_per_seed"]),
+            "median_return": median(survivors(evaluation["return_per_seed"], seeds, diverged_seeds)),
             "best_return_per_seed": per_seed(best_score),
             "best_iteration_per_seed": np.asarray(best_iteration).tolist(),
             "episodes": metadata["evaluation"]["episodes"],
@@ -55,7 +56,7 @@ def summarise(
         "env_steps_per_second": env_steps * len(seeds) / train_seconds if train_seconds > 0 else 0.0,
         "evaluation": evaluation,
         "episode_return_per_seed": metrics.get("episode_return", [None] * len(seeds)),
-        "diverged_seeds": metrics.get("diverged_seeds", []),
+        "diverged_seeds": diverged_seeds,
         "versions": {"purerl": metadata["purerl"], **metadata["numerics"]},
         "paths": _paths(directory),
     }

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from purerl.report.records import PerSeed, median
+from purerl.report.records import PerSeed, in_words, median, survivors
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -20,11 +20,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def return_table(title: str, seeds: Sequence[int], columns: dict[str, PerSeed], diverged: Sequence[int] = ()) -> Table:
-    """One row per seed, one column per quantity, and the median in the last row."""
+    """One row per seed, one column per quantity, and in the last row the median over the seeds not diverged."""
     table = Table(title=title, title_justify="left", show_footer=len(seeds) > 1)
-    table.add_column("seed", footer="median", justify="right")
+    footer = f"median of {in_words(len(seeds), len(diverged))}" if diverged else "median"
+    table.add_column("seed", footer=footer, justify="right")
     for name, values in columns.items():
-        table.add_column(name, footer=number(median(values)), justify="right")
+        table.add_column(name, footer=number(median(survivors(values, seeds, diverged))), justify="right")
     if diverged:
         table.add_column("")
     for i, seed in enumerate(seeds):

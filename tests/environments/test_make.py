@@ -53,7 +53,8 @@ def test_an_unknown_parameter_is_answered_with_the_valid_ones(name, valid):
         ("CartPole-v1", "six", "pip install gymnax six"),
         ("brax/ant", "brax", "pip install brax"),
         ("mjx/hopper", "mujoco", "pip install mujoco mujoco-mjx"),
-        ("playground/CheetahRun", "mujoco_playground", r'pip install "purerl\[playground\]"'),
+        ("mjx/hopper", "mujoco.mjx", "pip install mujoco mujoco-mjx"),
+        ("playground/CheetahRun", "mujoco_playground", r'pip install "playground>=0.2.0,<0.3"'),
     ],
 )
 def test_a_missing_package_is_answered_with_the_command_that_installs_it(monkeypatch, name, package, command):

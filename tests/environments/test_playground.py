@@ -11,7 +11,7 @@ from purerl.environments import playground
 from purerl.environments.vectorize import vectorize
 
 INSTALLED = importlib.util.find_spec("mujoco_playground") is not None
-needs_playground = pytest.mark.skipif(not INSTALLED, reason='needs pip install "purerl[playground]"')
+needs_playground = pytest.mark.skipif(not INSTALLED, reason='needs pip install "playground>=0.2.0,<0.3"')
 
 
 @pytest.mark.skipif(INSTALLED, reason="the package is there")

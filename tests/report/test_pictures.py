@@ -14,9 +14,14 @@ from tests.toy_learner import corridor
 CONFIG = {"algorithm": "toy", "environment": {"name": "corridor"}, "evaluation": None}
 
 
+def metrics_line(iteration, diverged=(), **metrics):
+    return {"iteration": iteration, "env_steps": 10 * iteration, "diverged_seeds": list(diverged), **metrics}
+
+
 def fake_run(directory, lines, file=run_directory.EVALUATIONS):
     directory.mkdir()
-    run_directory.write_json(directory / run_directory.CONFIG, CONFIG)
+    count = max([len(line.get("return_per_seed", [1])) for line in lines], default=1)
+    run_directory.write_config(directory, {**CONFIG, "seeds": list(range(count))}, 1)
     for line in lines:
         run_directory.append_line(directory / file, line)
     return directory
@@ -27,10 +32,22 @@ def test_curves_are_read_with_gaps(tmp_path):
     curve = read_curve(fake_run(tmp_path / "a", lines))
     assert curve.env_steps.tolist() == [10, 20]
     np.testing.assert_array_equal(curve.returns, [[1, np.nan], [2, np.nan]])
-    training = [{"iteration": 1, "env_steps": 10, "episode_return": [None]}]
+    training = [metrics_line(1, episode_return=[None])]
     assert "training" in read_curve(fake_run(tmp_path / "b", training, run_directory.METRICS)).quantity
     with pytest.raises(ValueError, match="no returns to plot"):
         read_curve(fake_run(tmp_path / "c", []))
+
+
+def test_diverged_seeds_leave_the_curve_and_are_counted(tmp_path):
+    lines = [{"iteration": i, "env_steps": 10 * i, "return_per_seed": [1.0, 9.0]} for i in (1, 2)]
+    directory = fake_run(tmp_path / "a", lines)
+    for line in (metrics_line(1), metrics_line(2, diverged=[1])):
+        run_directory.append_line(directory / run_directory.METRICS, line)
+    curve = read_curve(directory)
+    np.testing.assert_array_equal(curve.returns, [[1, 9], [1, np.nan]])
+    assert curve.diverged == 1
+    learning_curve([directory], tmp_path / "curve.svg")
+    assert "median of 1 seed, 1 diverged" in (tmp_path / "curve.svg").read_text()
 
 
 def test_a_curve_is_drawn_even_where_nothing_is_a_number(tmp_path):
@@ -56,6 +73,8 @@ def test_a_film_shows_every_state_of_one_episode(tmp_path):
     assert len(film(right(), corridor(), jax.random.key(0), max_steps=2).frames) == 3
     out = save_gif(made.frames, tmp_path / "film.gif")
     assert imageio.imread(out).shape[0] == len(made.frames)
+    with pytest.raises(ValueError, match=r"saved as a \.gif"):
+        save_gif(made.frames, tmp_path / "film.mp4")
 
 
 def test_an_environment_without_a_picture_is_refused():

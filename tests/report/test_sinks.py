@@ -86,8 +86,10 @@ def test_the_console_without_a_terminal_prints_plain_lines():
     listen(console(Console(file=output, width=100)))
     lines = output.getvalue().splitlines()
     assert lines[0] == "a note"
-    assert lines[1] == " 50% iteration 5/10 · 15 steps · 6 steps/s · return 2 (median of 2) · ETA 0:00:05"
-    assert "diverged" in output.getvalue()
+    assert (
+        lines[1] == " 50% iteration 5/10 · 15 steps · 6 steps/s · return 1 (median of 1 seed, 1 diverged) · ETA 0:00:05"
+    )
+    assert "median of 1 seed, 1 diverged" in output.getvalue()
     assert "\x1b" not in output.getvalue()
 
 
@@ -113,7 +115,7 @@ def test_without_evaluation_the_console_shows_training_returns():
     sink = console(Console(file=output, width=100))
     sink.open(information())
     sink.write(record(5, evaluated=False))
-    assert "training return 4.5 (median of 2)" in output.getvalue()
+    assert "training return 4 (median of 1 seed, 1 diverged)" in output.getvalue()
 
 
 def test_tensorboard_writes_events(tmp_path):
