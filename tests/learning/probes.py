@@ -17,7 +17,8 @@ SEEDS, DISCOUNT = 3, 0.9
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "dqn": {
-        "learning_rate": 1e-2,
+        "learning_rate": 2e-2,
+        "anneal_learning_rate": True,
         "num_envs": 4,
         "steps_per_iteration": 2,
         "updates_per_iteration": 4,
@@ -38,7 +39,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "discount": DISCOUNT,
     },
 }
-ITERATIONS = {"dqn": 500, "ppo": 300}
+ITERATIONS = {"dqn": 600, "ppo": 300}
 VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
     "probe/constant": [(0.0, 1.0)],
     "probe/discount": [(0.0, DISCOUNT), (1.0, 1.0)],
