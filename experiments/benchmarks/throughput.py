@@ -33,10 +33,11 @@ from purerl.networks.heads import ActorCritic, QNetwork
 from purerl.train import advance, start
 
 KEY = jax.random.key(0)
+STEP_SIZE = 1e-9  # nothing is learned: all programs go on seeing the short episodes of a random policy
 
 
 def whole(algorithm: Any, iterations: int) -> tuple[Callable, tuple]:
-    """The algorithm as `purerl.run` executes it, without evaluation."""
+    """The algorithm as `purerl.run` executes it, without evaluation; made with `STEP_SIZE`."""
     training = jax.jit(partial(start, algorithm))(KEY)
     program = partial(advance, algorithm, iterations=iterations, total_iterations=10 * iterations)
     return lambda training, first: program(training, first)[:2], (training, jnp.int32(0))
@@ -174,7 +175,7 @@ def main() -> None:
     environment = make(options.env)
     print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}, {options.env}, float32")
 
-    config, iterations = ppo.Config(), 10 * scale
+    config, iterations = ppo.Config(learning_rate=STEP_SIZE), 10 * scale
     steps = iterations * config.rollout_length
     programs = {
         "whole": whole(ppo.make(environment, config), iterations),
@@ -183,7 +184,7 @@ def main() -> None:
     }
     report("ppo", measure(programs, repeats), steps * config.num_envs, bound=1.2)
 
-    config, iterations = dqn.Config(), 500 * scale
+    config, iterations = dqn.Config(learning_rate=STEP_SIZE), 500 * scale
     steps = iterations * config.steps_per_iteration
     large = dataclasses.replace(config, replay_capacity=1_000_000)
     programs = {
