@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from purerl.configuration import to_json
 from purerl.types import Algorithm, Discrete, Environment, Space
@@ -69,10 +70,10 @@ def describe_environment(environment: Environment | None) -> dict[str, Any] | No
 
 def _in_words(value: Any) -> Any:
     """What JSON cannot carry, such that equal values have equal words: arrays by value, all else by name."""
-    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
         return to_json(np.asarray(value).tolist())
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"<{named.__module__}.{named.__qualname__}>"
+    named: Any = value if hasattr(value, "__qualname__") else type(value)
+    return f"<{class_name(named)}>"
 
 
 def _describe_space(space: Space) -> dict[str, Any]:

@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
+
+import numpy as np
 
 from purerl import checkpoint
 from purerl.host.driver import RunResult, Setup, execute
@@ -80,7 +81,7 @@ def run(
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
     """`seed + i` for every agent i. Raises ValueError if there is none, or if two agents have the same."""
-    offsets = range(int(seeds)) if isinstance(seeds, Integral) else seeds
+    offsets = range(int(seeds)) if isinstance(seeds, int | np.integer) else seeds
     numbers = [seed + int(i) for i in offsets]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds must be a positive number or a list of different seeds, got {seeds!r}")

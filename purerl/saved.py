@@ -48,10 +48,7 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
         raise checkpoint.CheckpointError(
             f"{directory} has format {metadata.get('format')}, this purerl reads {checkpoint.FORMAT}"
         )
-    if algorithm is None:
-        module = _module(metadata, directory)
-        config = from_json(module.Config, metadata["config"])
-        algorithm = module.make(_environment(metadata["environment"], directory), config)
+    algorithm = algorithm or _rebuilt(metadata, directory)
     evaluation, evaluated_on = metadata["evaluation"], evaluate_on or algorithm.environment
     if evaluation and evaluate_on is None and evaluation["environment"] != metadata["environment"]:
         evaluated_on = _environment(evaluation["environment"], directory)
@@ -70,6 +67,12 @@ def load_policies(run: SavedRun) -> Policies:
         _, progress, snapshots = checkpoints.restore("policy", template, device)
     best = snapshots["best"]
     return Policies(snapshots["last"], best.snapshot, best.score, progress.iteration)
+
+
+def _rebuilt(metadata: dict[str, Any], directory: Path) -> Algorithm:
+    module = _module(metadata, directory)
+    config = from_json(module.Config, metadata["config"])
+    return module.make(_environment(metadata["environment"], directory), config)
 
 
 def _module(metadata: dict[str, Any], directory: Path) -> ModuleType:

@@ -1,5 +1,8 @@
 """Kill a training with SIGKILL at random moments, resume it each time, and compare with the uninterrupted run.
 
+The moments are uniform over the life of a process, whatever it is doing: importing, writing the config, compiling,
+training, saving its first checkpoint or its last. A run killed before its first checkpoint starts anew.
+
     python tests/kill_resume.py --kills 10 [--algorithm ppo --env CartPole-v1 --total-steps 200000] [--seed 0]
 
 Without --algorithm it is the toy learner of the tests. Exits with 1 if one bit of the parameters or one byte of the
@@ -55,23 +58,26 @@ def start(arguments: argparse.Namespace, directory: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, str(HERE / "kill_resume.py"), *words], env=environment)
 
 
-def kill_at_random(process: subprocess.Popen, directory: Path, chance: random.Random) -> bool:
-    """Wait until this process has written a line, then a random moment, then kill. False if it finished before."""
-    metrics = directory / "metrics.jsonl"
+def kill_after(process: subprocess.Popen, seconds: float) -> bool:
+    """Wait so long, then kill. False if the process finished before."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    if process.returncode:
+        raise RuntimeError(f"a resumed run failed with {process.returncode}")
+    return False
 
-    def lines() -> int:
-        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
 
-    before = lines()
-    while process.poll() is None and lines() <= before:
-        before = min(before, lines())  # a resume forgets the lines beyond its checkpoint
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0.0, 0.25))
-    if process.poll() is not None:
-        return False
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return True
+def progress(directory: Path) -> str:
+    """What a kill left behind."""
+    metrics, checkpoints = directory / "metrics.jsonl", directory / "checkpoints"
+    config = "a" if (directory / "config.json").exists() else "no"
+    lines = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+    complete = [path.name for path in checkpoints.iterdir() if path.name.isdigit()] if checkpoints.exists() else []
+    return f"{config} config, {lines} lines, checkpoints {', '.join(complete) or 'none'}"
 
 
 def same(whole: Path, killed: Path) -> bool:
@@ -86,15 +92,23 @@ def same(whole: Path, killed: Path) -> bool:
 
 def kill_and_compare(arguments: argparse.Namespace, directory: Path) -> tuple[int, bool]:
     """How many kills hit, and whether the result is the same."""
-    whole, killed = directory / "whole", directory / "killed"
+    whole, killed = directory / "whole", directory / "killed_0"
+    began = time.perf_counter()
     if start(arguments, whole).wait():
         raise RuntimeError("the uninterrupted run failed")
-    chance, hits = random.Random(arguments.seed), 0
-    while hits < arguments.kills and kill_at_random(start(arguments, killed), killed, chance):
-        hits += 1
+    life = time.perf_counter() - began
+    chance, hits, equal = random.Random(arguments.seed), 0, True
+    while hits < arguments.kills:
+        moment = chance.uniform(0.0, life)
+        if kill_after(start(arguments, killed), moment):
+            hits += 1
+            print(f"killed after {moment:.2f} s: {progress(killed)}", flush=True)
+        else:  # it came to its end: another one
+            equal &= same(whole, killed)
+            killed = directory / f"killed_{hits}"
     if start(arguments, killed).wait():
         raise RuntimeError("the last resume failed")
-    return hits, same(whole, killed)
+    return hits, equal and same(whole, killed)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -324,7 +324,8 @@ def test_the_budget_is_rounded_up_to_whole_groups():
 def test_seeds():
     assert seed_numbers(3, 5) == [5, 6, 7]
     assert seed_numbers([4, 9]) == [4, 9]
-    assert seed_numbers(np.int64(2)) == [0, 1]
+    assert seed_numbers(np.int64(2)) == [0, 1]  # pyright: ignore[reportArgumentType]
+    assert seed_numbers(np.array([4, 9])) == [4, 9]  # pyright: ignore[reportArgumentType]
     for bad in (0, [], [1, 1]):
         with pytest.raises(ValueError, match="seeds must be"):
             seed_numbers(bad)
