@@ -53,7 +53,7 @@ def test_a_preset_reaches_what_the_literature_reaches(claim):
 
 @pytest.mark.slow
 def test_dqn_on_mountain_car_is_within_the_published_range():
-    """Means of -195 (CleanRL) to -101 (RL Zoo): undirected exploration finds the goal in some seeds and not in others."""
+    """Means of -195 (CleanRL) to -101 (RL Zoo): undirected exploration finds the goal in some seeds, not in others."""
     returns = final_returns("dqn", "MountainCar-v0", seeds=8)
     print(np.sort(returns))
     assert np.mean(returns) >= -195
