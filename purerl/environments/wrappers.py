@@ -5,8 +5,7 @@
 
 Those on one `Environment` keep its name and parameters and add themselves to its `wrappers`: `make(name, **parameters)`
 makes the environment inside, and whoever wants the wrapped one applies the wrappers again. They draw the same pictures.
-Those on a `VectorEnvironment`
-keep running statistics over all environments of an agent.
+Those on a `VectorEnvironment` keep running statistics over all environments of an agent.
 """
 
 import zlib

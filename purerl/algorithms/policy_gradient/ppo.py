@@ -35,6 +35,7 @@ from purerl.operators.policy_gradient import (
     value_loss,
 )
 from purerl.operators.returns import generalized_advantage, running_discounted_return
+from purerl.optimizers import annealing, clipped_adam, descend
 from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
 
 Params = Any
@@ -144,10 +145,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         config.shared_torso,
     )
     apply: Callable[..., Any] = network.apply
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
-        optax.adam(config.learning_rate, eps=config.adam_epsilon),
-    )
+    optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     batch_size = config.num_envs * config.rollout_length
     minibatch_size = batch_size // config.minibatches
 
@@ -177,12 +175,12 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return jax.lax.scan(body, state.environments.clear_statistics(), keys)
 
     def scale(state: State, rollout: Rollout) -> tuple[Array, RunningStatistics, Array]:
-        """The rewards to learn from, and the statistics behind their scale."""
+        """The rewards to learn from, the statistics behind their scale, and the running discounted return."""
+        if not config.scale_rewards:
+            return rollout.reward, state.reward_statistics, state.discounted_return
         done = rollout.terminated | rollout.truncated
         running, returns = running_discounted_return(state.discounted_return, rollout.reward, done, config.discount)
         statistics = update_statistics(state.reward_statistics, returns)
-        if not config.scale_rewards:
-            return rollout.reward, statistics, running
         reward = rollout.reward / jnp.sqrt(statistics.variance + 1e-8)
         return jnp.clip(reward, -10.0, 10.0), statistics, running
 
@@ -226,10 +224,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         }
 
     def update(carry: tuple[Params, optax.OptState], batch: Sample, rate: Array):
-        params, optimizer_state = carry
-        gradients, metrics = jax.grad(loss, has_aux=True)(params, batch)
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state)
-        return (jax.tree.map(lambda p, u: p + rate * u, params, updates), optimizer_state), metrics
+        gradients, metrics = jax.grad(loss, has_aux=True)(carry[0], batch)
+        return descend(optimizer, *carry, gradients, rate), metrics
 
     def epoch(carry: tuple[Params, optax.OptState], key: Key, samples: Sample, rate: Array):
         """One pass over the samples in random order, minibatch by minibatch."""
@@ -254,7 +250,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def step(state: State, time: Time) -> tuple[State, Metrics]:
         act_key, update_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
-        rate = 1.0 - time.progress if config.anneal_learning_rate else jnp.ones(())
+        rate = annealing(time, config.anneal_learning_rate)
         environments_state, rollout = collect(state, act_key)
         reward, reward_statistics, discounted_return = scale(state, rollout)
         samples = estimate(state, rollout, reward)

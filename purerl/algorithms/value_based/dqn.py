@@ -27,6 +27,7 @@ from purerl.networks.heads import QNetwork
 from purerl.networks.torsos import Activation
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.temporal_difference import half_square, huber, q_learning_target
+from purerl.optimizers import annealing, clipped_adam, descend
 from purerl.replay import ReplayState, uniform_replay
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
 
@@ -114,10 +115,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
     environments = vectorize(environment, config.num_envs)
     network = QNetwork(environment.observation_space, actions.n, config.widths, config.activation, config.layer_norm)
     apply: Callable[..., Any] = network.apply
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
-        optax.adam(config.learning_rate, eps=config.adam_epsilon),
-    )
+    optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     block = config.num_envs * config.steps_per_iteration
     warm_up_blocks = max(1, -(-config.warm_up_steps // block))
     replay = uniform_replay(config.replay_capacity, block, example_transition(environment))
@@ -167,8 +165,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def update(state: State, batch: Transition, rate: Array) -> tuple[State, Metrics]:
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer)
-        params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
+        params, optimizer_state = descend(optimizer, state.params, state.optimizer, gradients, rate)
         return state.replace(params=params, optimizer=optimizer_state), metrics
 
     def init(key: Key) -> State:
@@ -196,7 +193,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         keys = jax.random.split(jax.random.fold_in(state.key, time.iteration), 2 + config.steps_per_iteration)
         sample_key, collect_keys = keys[0], keys[1:]
         epsilon = linear_schedule(time.progress, config.epsilon_start, config.epsilon_end, config.exploration_fraction)
-        rate = 1.0 - time.progress if config.anneal_learning_rate else jnp.ones(())
+        rate = annealing(time, config.anneal_learning_rate)
         written = warm_up_blocks + time.iteration
         state = state.replace(environments=state.environments.clear_statistics())
         state = collect(state, collect_keys, written, epsilon)

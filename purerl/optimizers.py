@@ -1,0 +1,40 @@
+"""The optimiser that the learners share: Adam on clipped gradients, with a step size that the clock may shrink."""
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from purerl.types import Array, Time
+
+Tree = TypeVar("Tree", bound=Any)
+
+
+def clipped_adam(
+    learning_rate: float | Array, epsilon: float | Array, max_gradient_norm: float | Array
+) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba, 2015) after scaling the gradients down to a global norm; every number may be traced.
+
+    An infinite `max_gradient_norm` leaves the gradients as they are.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(max_gradient_norm),  # pyright: ignore[reportArgumentType]
+        optax.adam(learning_rate, eps=epsilon),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def annealing(time: Time, anneal: bool) -> Array:
+    """What the step size is multiplied by at this time: `1 - progress` if it anneals, else 1."""
+    return 1.0 - time.progress if anneal else jnp.ones(())
+
+
+def descend(
+    optimizer: optax.GradientTransformation, params: Tree, state: optax.OptState, gradients: Tree, rate: Array
+) -> tuple[Tree, optax.OptState]:
+    """One step, `params + rate * update`, and the optimiser's next state.
+
+    The step size enters Adam's update last, so that `rate` multiplies it.
+    """
+    updates, state = optimizer.update(gradients, state, params)
+    return jax.tree.map(lambda p, u: p + rate * u, params, updates), state
