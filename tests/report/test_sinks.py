@@ -78,7 +78,8 @@ def test_a_torn_last_line_is_left_out_and_any_other_is_named(tmp_path):
 
 def test_a_run_that_is_finished_already_closes_sinks_that_were_not_opened(tmp_path):
     for sink in (sinks.tensorboard(tmp_path), sinks.wandb()):
-        sink.close(SUMMARY)
+        assert sink.close(SUMMARY) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_console_without_a_terminal_prints_plain_lines():
