@@ -1,12 +1,20 @@
 """Small operations on pytrees of arrays that more than one floor of the house needs."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Tree = TypeVar("Tree", bound=Any)
+Leaves = tuple[jax.Array, ...]
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array, or its shape, is of typed random keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def strongly_typed(tree: Tree) -> Tree:
@@ -17,7 +25,7 @@ def strongly_typed(tree: Tree) -> Tree:
 
     def strong(x):
         x = jnp.asarray(x)
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             return x
         return jax.lax.convert_element_type(x, x.dtype)
 
@@ -34,6 +42,29 @@ def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:
     return jax.tree.map(select, if_true, if_false)
 
 
+def without_empty(example: Tree) -> tuple[Callable[[Tree], Leaves], Callable[[Leaves], Tree]]:
+    """How to carry another library's tree: `pack`, to the leaves that hold something, and `unpack`, back.
+
+    `example` holds arrays or `jax.ShapeDtypeStruct`s. Empty leaves cannot be checkpointed and need not be: `unpack`
+    makes them anew. Every leaf leaves `pack` in its type in `example`, whatever a step of the library made of it.
+    """
+    shapes, structure = jax.tree.flatten(example)
+    blank = [None if is_key(shape) else np.zeros(shape.shape, shape.dtype) for shape in shapes]
+    carried = [i for i, shape in enumerate(shapes) if shape.size]
+
+    def pack(tree: Tree) -> Leaves:
+        leaves = jax.tree.leaves(tree)
+        return tuple(leaves[i] if is_key(shapes[i]) else jnp.asarray(leaves[i], shapes[i].dtype) for i in carried)
+
+    def unpack(leaves: Leaves) -> Tree:
+        whole: list[Any] = list(blank)
+        for i, leaf in zip(carried, leaves, strict=True):
+            whole[i] = leaf
+        return jax.tree.unflatten(structure, whole)
+
+    return pack, unpack
+
+
 def keep(state: Tree, *fields: str) -> Tree:
     """A state (a flax struct) with only these fields; the others become None, which is a tree without leaves."""
     dropped = {field.name: None for field in dataclasses.fields(state) if field.name not in fields}
@@ -44,7 +75,7 @@ def nbytes(tree) -> int:
     """Bytes of all leaves of a tree of arrays or of `jax.ShapeDtypeStruct`s."""
 
     def leaf(x) -> int:
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             return leaf(jax.eval_shape(jax.random.key_data, x))
         return int(x.size) * x.dtype.itemsize
 

@@ -111,21 +111,10 @@ def make(
         example = jax.eval_shape(environment.reset, jax.random.PRNGKey(0))
     if not hasattr(example.obs, "shape"):
         raise ValueError(f"brax/{name}: dictionary observations are not supported; ask for an array")
-    leaves, structure = jax.tree.flatten(example.pipeline_state)
-    blank = [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
-    carried = [i for i, leaf in enumerate(leaves) if leaf.size]  # empty arrays stay out of the checkpoint
+    pack_physics, unpack_physics = trees.without_empty(example.pipeline_state)
 
     def pack(pipeline_state: Any, steps: Array) -> BraxState:
-        leaves = jax.tree.leaves(pipeline_state)
-        # Brax lets some types drift (float to weak float): the state leaves as it left `reset`.
-        physics = tuple(jnp.asarray(leaves[i], blank[i].dtype) for i in carried)
-        return trees.strongly_typed(BraxState(physics, steps))
-
-    def unpack(state: BraxState) -> Any:
-        leaves: list[Any] = list(blank)
-        for i, leaf in zip(carried, state.physics, strict=True):
-            leaves[i] = leaf
-        return jax.tree.unflatten(structure, leaves)
+        return trees.strongly_typed(BraxState(pack_physics(pipeline_state), steps))
 
     def observe(observation: Array) -> Observation:
         return trees.strongly_typed(jnp.asarray(observation, jnp.float32))
@@ -139,7 +128,7 @@ def make(
         from brax.envs.base import State
 
         zero = jnp.zeros(())
-        pipeline_state = unpack(state)
+        pipeline_state = unpack_physics(state.physics)
         after = environment.step(State(pipeline_state, jnp.zeros(example.obs.shape), zero, zero, {}, {}), action)
         steps = state.steps + 1
         terminated = jnp.asarray(after.done) > 0.5
@@ -153,7 +142,7 @@ def make(
         return pack(after.pipeline_state, steps), trees.strongly_typed(timestep)
 
     def render(state: BraxState) -> np.ndarray:
-        position = np.asarray(unpack(state).q)
+        position = np.asarray(unpack_physics(state.physics).q)
         return draw_model(environment.sys.mj_model, CAMERAS.get(name, Camera(follow=True)), position)
 
     changed = {"mass_scale": mass_scale, "friction_scale": friction_scale}

@@ -97,19 +97,10 @@ def make(name: str, **config_overrides: Any) -> Environment:
     example = jax.eval_shape(environment.reset, jax.random.key(0))
     if not hasattr(example.obs, "shape"):
         raise ValueError(f"playground/{name}: dictionary observations are not supported, got {sorted(example.obs)}")
-    shapes, structure = jax.tree.flatten(example)
-    blank = [None if is_key(leaf) else np.zeros(leaf.shape, leaf.dtype) for leaf in shapes]
-    carried = [i for i, leaf in enumerate(shapes) if leaf.size]  # empty arrays stay out of the checkpoint
+    pack_leaves, unpack_leaves = trees.without_empty(example)
 
     def pack(state: Any, steps: Array) -> PlaygroundState:
-        leaves = [as_before(leaf, shape) for leaf, shape in zip(jax.tree.leaves(state), shapes, strict=True)]
-        return trees.strongly_typed(PlaygroundState(tuple(leaves[i] for i in carried), steps))
-
-    def unpack(state: PlaygroundState) -> Any:
-        leaves: list[Any] = list(blank)
-        for i, leaf in zip(carried, state.leaves, strict=True):
-            leaves[i] = leaf
-        return jax.tree.unflatten(structure, leaves)
+        return trees.strongly_typed(PlaygroundState(pack_leaves(state), steps))
 
     def observe(observation: Array) -> Observation:
         return trees.strongly_typed(jnp.asarray(observation, jnp.float32))
@@ -120,7 +111,7 @@ def make(name: str, **config_overrides: Any) -> Environment:
 
     def step(key: Key, state: PlaygroundState, action: Action) -> tuple[PlaygroundState, Timestep]:
         del key  # randomness, where there is any, is in Playground's own state
-        after = environment.step(unpack(state), action)
+        after = environment.step(unpack_leaves(state.leaves), action)
         steps = state.steps + 1
         terminated = jnp.asarray(after.done) > 0.5
         timestep = Timestep(
@@ -133,7 +124,7 @@ def make(name: str, **config_overrides: Any) -> Environment:
         return pack(after, steps), trees.strongly_typed(timestep)
 
     def render(state: PlaygroundState) -> np.ndarray:
-        data = unpack(state).data
+        data = unpack_leaves(state.leaves).data
         physics = {"qpos": data.qpos, "mocap_pos": data.mocap_pos, "mocap_quat": data.mocap_quat}
         physics = {field: np.asarray(value) for field, value in physics.items() if value.size}
         return draw_model(environment.mj_model, Camera(elevation=15.0), **physics)
@@ -148,13 +139,3 @@ def make(name: str, **config_overrides: Any) -> Environment:
         parameters=config_overrides,
         render=render,
     )
-
-
-def is_key(leaf: Any) -> bool:
-    """Whether an array, or its shape, is of typed random keys."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def as_before(leaf: Any, shape: Any) -> Array:
-    """A leaf with the dtype it had after the reset (some of Playground's drift)."""
-    return leaf if is_key(shape) else jnp.asarray(leaf, shape.dtype)
