@@ -24,7 +24,7 @@ from jax.core import Tracer
 from purerl.configuration import to_json
 from purerl.types import Algorithm, Discrete, Environment, Space
 
-FORMAT = 2
+FORMAT = 3
 KEEP = 2  # how many checkpoints stay on disk
 
 Tree = TypeVar("Tree")
@@ -226,15 +226,16 @@ class Checkpoints(NamedTuple):
         """Return when everything is on disk; raises what went wrong in the background."""
         self.manager.wait_until_finished()
 
-    def restore(self, item: str, template: Tree, device: Any) -> tuple[dict[str, Any], Progress, Tree]:
-        """Metadata, progress and item `training` or `policy` (like `template`, on `device`) of the newest checkpoint.
+    def restore(self, item: str, template: Tree, sharding: Any) -> tuple[dict[str, Any], Progress, Tree]:
+        """Metadata, progress and item `training` or `policy` (like `template`) of the newest checkpoint.
+
+        `sharding` is of all arrays; those that were saved by other devices are moved.
 
         A checkpoint that cannot be read is passed over with a warning, for the one before. Raises CheckpointError if
         none can.
         """
         import orbax.checkpoint as ocp
 
-        sharding = jax.sharding.SingleDeviceSharding(device)
         flat = jax.eval_shape(flatten, template)
         shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for path, x in flat.items()}
         wanted = ocp.args.Composite(**{item: ocp.args.StandardRestore(shapes), "metadata": ocp.args.JsonRestore()})
@@ -249,7 +250,7 @@ class Checkpoints(NamedTuple):
                     raise CheckpointError(message) from error
                 warnings.warn(f"{message}; falling back to the one before", stacklevel=2)
             else:
-                tree = jax.device_put(unflatten(template, items[item]), device)
+                tree = jax.device_put(unflatten(template, items[item]), sharding)
                 return items.metadata["run"], Progress(**items.metadata["progress"]), tree
         raise CheckpointError(f"{self.directory} holds no complete checkpoint")
 

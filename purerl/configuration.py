@@ -6,6 +6,7 @@ and says which field it was. Infinities and NaN, which JSON has not, are written
 
 import dataclasses
 import difflib
+import json
 import math
 import types
 import typing
@@ -60,6 +61,14 @@ def from_json(kind: Any, data: Any, path: str = "config") -> Any:
         value_kind = arguments[1] if arguments else Any
         return {k: from_json(value_kind, v, f"{path}.{k}") for k, v in data.items()}
     return _scalar_from_json(kind, data, path)
+
+
+def value_from_text(text: str) -> Any:
+    """What a flag's value means: JSON where it is JSON (`3.0`, `true`, `[64, 64]`), else the string itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str:

@@ -6,13 +6,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purerl import checkpoint
+from purerl.devices import over_agents, over_data
+from purerl.host.compilation import Agents
 from purerl.host.driver import RunResult, Setup, execute
 from purerl.report import run_directory
 from purerl.report.console import console
-from purerl.report.sinks import Sink, jsonl
+from purerl.report.sinks import Sink, jsonl, picture
 from purerl.train import EvaluationPlan
 from purerl.types import Algorithm, Environment
 
@@ -33,6 +37,7 @@ def run(
     checkpoint_every: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    data_parallel: bool = False,
     sinks: Sequence[Sink] | None = None,
 ) -> RunResult:
     """Train one agent per seed in one program; report, evaluate, save and resume on the way.
@@ -50,6 +55,9 @@ def run(
         checkpoint_every: groups between checkpoints; the last group is always saved.
         resume: continue from the newest checkpoint in `directory`, bit for bit, or start if there is none.
         overwrite: delete a run that is in `directory` already.
+        data_parallel: split the environments and minibatches of every agent over all devices of this host, instead of
+            the agents: for one large agent of a learner whose gradients are sums over its batch, such as PPO. The
+            result is the same up to the order of sums.
         sinks: where numbers go besides the run directory (default: the console; `()`: nowhere).
 
     Raises ValueError for bad arguments, FileExistsError if `directory` holds a run already or another process works on
@@ -65,7 +73,9 @@ def run(
     evaluation = (plan.environment, plan.episodes) if plan else None
     metadata = checkpoint.metadata(algorithm, seed_numbers(seeds, seed), groups * group, group, evaluation)
     sinks = (console(),) if sinks is None else tuple(sinks)
-    setup = Setup(algorithm, metadata, plan, None, None, checkpoint_every, sinks)
+    agents = Agents(jnp.stack([jax.random.key(number) for number in metadata["seeds"]]), floats={})
+    layout = over_data() if data_parallel else over_agents(len(metadata["seeds"]))
+    setup = Setup(lambda floats: algorithm, agents, layout, metadata, plan, None, None, checkpoint_every, sinks)
     if directory is None:
         return execute(setup)
     directory = Path(directory)
@@ -74,7 +84,7 @@ def run(
             checkpoint.check(run_directory.read_config(directory)[0], metadata, directory)
         else:
             run_directory.write_config(directory, metadata, checkpoint_every)
-        sinks = (jsonl(directory), *sinks)
+        sinks = (jsonl(directory), picture(directory), *sinks)
         with checkpoint.opened(directory / run_directory.CHECKPOINTS) as checkpoints:
             return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks))
 

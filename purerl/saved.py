@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from purerl import algorithms, checkpoint, environments
 from purerl.configuration import from_json
-from purerl.host.compilation import snapshot_shapes
+from purerl.host.compilation import Agents, snapshot_shapes
 from purerl.report import run_directory
 from purerl.types import Algorithm, Environment, State
 
@@ -60,11 +60,11 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
 
 def load_policies(run: SavedRun) -> Policies:
     """The policies of the newest checkpoint; the replay is not read. Raises CheckpointError if there is none."""
-    device = jax.devices()[0]
     keys = jnp.stack([jax.random.key(seed) for seed in run.metadata["seeds"]])
-    template = snapshot_shapes(run.algorithm, keys)
+    template = snapshot_shapes(lambda floats: run.algorithm, Agents(keys, floats={}))
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with checkpoint.opened(run.directory / run_directory.CHECKPOINTS, read_only=True) as checkpoints:
-        _, progress, snapshots = checkpoints.restore("policy", template, device)
+        _, progress, snapshots = checkpoints.restore("policy", template, sharding)
     best = snapshots["best"]
     return Policies(snapshots["last"], best.snapshot, best.score, progress.iteration)
 

@@ -30,12 +30,13 @@ class Training(struct.PyTreeNode):
     state: State
     evaluation_key: Key  # evaluation's own stream: training is the same with evaluation on and off
     best: Best
+    diverged: Array  # bool: some loss was not finite; from then on what the policy reads is frozen
 
 
 class EvaluationPlan(NamedTuple):
     """What to evaluate on, and how thoroughly."""
 
-    environment: Environment
+    environment: Environment | None = None  # default: the algorithm's own
     episodes: int = 128
     max_steps: int | None = None  # default: the environment's own bound
     greedy: bool = True
@@ -55,7 +56,7 @@ def start(algorithm: Algorithm, key: Key) -> Training:
     init_key, evaluation_key = jax.random.split(key)
     state = trees.strongly_typed(algorithm.init(init_key))
     best = Best(algorithm.snapshot(state), jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32))
-    return trees.strongly_typed(Training(state, evaluation_key, best))
+    return trees.strongly_typed(Training(state, evaluation_key, best, diverged=jnp.zeros((), bool)))
 
 
 def advance(
@@ -70,20 +71,31 @@ def advance(
     """`iterations` iterations starting with number `first`, then one evaluation if there is a `plan`.
 
     `first` (int32) is shared by every agent when this is vmapped (`in_axes=None`): the clock is never batched.
+    An agent whose loss is not finite in some iteration has diverged: its snapshot stays that of the iteration before,
+    and its evaluations go on with it.
     Returns the training to go on with, the metrics (each `[iterations]`) and the evaluation (each `[episodes]`).
     """
 
-    def body(state: State, iteration: Array) -> tuple[State, Metrics]:
-        return algorithm.step(state, Time(iteration, iteration.astype(jnp.float32) / total_iterations))
+    def body(carry: tuple[State, Array], iteration: Array) -> tuple[tuple[State, Array], Metrics]:
+        before, diverged = carry
+        time = Time(iteration, iteration.astype(jnp.float32) / total_iterations)
+        state, metrics = algorithm.step(before, time)
+        for name in loss_names(metrics):
+            diverged |= ~jnp.isfinite(metrics[name])
+        frozen = trees.where(diverged, algorithm.snapshot(before), algorithm.snapshot(state))
+        return (trees.put_back(state, frozen), diverged), metrics
 
     iteration = first + jnp.arange(iterations, dtype=jnp.int32)
-    state, metrics = jax.lax.scan(body, training.state, iteration)
-    training = training.replace(state=state)
+    (state, diverged), metrics = jax.lax.scan(body, (training.state, training.diverged), iteration)
+    training = training.replace(state=state, diverged=diverged)
     if plan is None:
         return training, metrics, None
+    environment = plan.environment or algorithm.environment
+    if environment is None:
+        raise ValueError(f"{algorithm.name} has no environment of its own: pass plan=EvaluationPlan(environment)")
     evaluation = evaluate(
         algorithm.policy(state, greedy=plan.greedy),
-        plan.environment,
+        environment,
         jax.random.fold_in(training.evaluation_key, first),
         plan.episodes,
         plan.max_steps,
@@ -97,14 +109,18 @@ def advance(
     return training.replace(best=best), metrics, evaluation
 
 
+def loss_names(metrics: Metrics) -> list[str]:
+    """The metrics that must stay finite: those with "loss" in their names; where there is none, all of them."""
+    return [name for name in metrics if "loss" in name] or list(metrics)
+
+
 def train(
     algorithm: Algorithm, key: Key, iterations: int, *, evaluate_every: int = 0, plan: EvaluationPlan | None = None
 ) -> TrainResult:
     """Train one agent from scratch for `iterations` iterations; pure, so `jit` and `vmap` it.
 
-    Every `evaluate_every` iterations (0: never) the policy is evaluated by `plan` (default: 128 greedy episodes of the
-    algorithm's own environment) and the best parameters are kept. Evaluation draws from its own random stream, so it
-    does not change the training.
+    Every `evaluate_every` iterations (0: never) the policy is evaluated by `plan` (default: 128 greedy episodes) and
+    the best parameters are kept. Evaluation draws from its own random stream, so it does not change the training.
 
     Raises ValueError if `iterations` is not a positive multiple of `evaluate_every`, or if there is nothing to
     evaluate on.
@@ -113,12 +129,8 @@ def train(
         raise ValueError(f"iterations must be at least 1, got {iterations}")
     if evaluate_every and iterations % evaluate_every:
         raise ValueError(f"iterations ({iterations}) must be a multiple of evaluate_every ({evaluate_every})")
-    if evaluate_every and plan is None:
-        if algorithm.environment is None:
-            raise ValueError(f"{algorithm.name} has no environment of its own: pass plan=EvaluationPlan(environment)")
-        plan = EvaluationPlan(algorithm.environment)
     group = evaluate_every or iterations
-    plan = plan if evaluate_every else None
+    plan = (plan or EvaluationPlan()) if evaluate_every else None
 
     def body(training: Training, first: Array):
         training, metrics, evaluation = advance(

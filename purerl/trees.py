@@ -71,6 +71,19 @@ def keep(state: Tree, *fields: str) -> Tree:
     return dataclasses.replace(state, **dropped)
 
 
+def put_back(whole: Tree, part: Any) -> Tree:
+    """`whole` with the leaves of `part` in the places they came from: `part` is `whole` with some subtrees left out.
+
+    Raises TypeError if `part` has a leaf where `whole` has none.
+    """
+    leaves = dict(jax.tree_util.tree_leaves_with_path(part))
+    result = jax.tree_util.tree_map_with_path(lambda path, leaf: leaves.pop(path, leaf), whole)
+    if leaves:
+        names = ", ".join(map(jax.tree_util.keystr, leaves))
+        raise TypeError(f"a snapshot must be the state with parts left out, but it also has {names}")
+    return result
+
+
 def nbytes(tree) -> int:
     """Bytes of all leaves of a tree of arrays or of `jax.ShapeDtypeStruct`s."""
 

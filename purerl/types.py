@@ -130,6 +130,6 @@ class Algorithm(NamedTuple):
     init: Callable[[Key], State]  # networks, optimiser, environments, warm-up of the replay
     step: Callable[[State, Time], tuple[State, Metrics]]
     policy: Callable[..., Policy]  # policy(state, greedy=True) -> Policy
-    snapshot: Callable[[State], State]  # the state without what `policy` does not read (replay, optimiser, ...)
+    snapshot: Callable[[State], State]  # the state with what `policy` does not read left out (see `trees.keep`)
     env_steps_per_iteration: int  # 0 for purely offline learners
     env_steps_of_init: int = 0  # environment steps spent by `init` (warm-up of the replay)

@@ -19,7 +19,7 @@ from purerl.environments import time_limit
 from purerl.types import Environment
 from tests import kill_resume, toy_learner
 
-DEVICE = jax.devices()[0]
+SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 METADATA = {"format": checkpoint.FORMAT, "config": {"a": 1}, "numerics": {"jax": "1"}}
 
 
@@ -45,7 +45,7 @@ def save(directory: Path, iteration: int, seed: int = 0, metadata=METADATA) -> N
 def load(directory: Path, item: str = "training"):
     template = tree() if item == "training" else {"last": tree()}
     with checkpoint.opened(directory, read_only=True) as checkpoints:
-        return checkpoints.restore(item, jax.eval_shape(lambda: template), DEVICE)[2]
+        return checkpoints.restore(item, jax.eval_shape(lambda: template), SHARDING)[2]
 
 
 def assert_same(a, b):
@@ -62,7 +62,7 @@ def test_every_kind_of_leaf_comes_back_to_the_bit_and_committed(tmp_path):
     assert not any(x.weak_type for x in checkpoint.flatten(restored).values())
     assert_same(load(tmp_path, "policy"), {"last": tree(1)})
     with checkpoint.opened(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.restore("training", tree(), DEVICE)[:2] == (METADATA, Progress(7, 1.5, 2.5))
+        assert checkpoints.restore("training", tree(), SHARDING)[:2] == (METADATA, Progress(7, 1.5, 2.5))
 
 
 def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_replaced(tmp_path):
     shutil.rmtree(tmp_path / "2" / "training")
     with checkpoint.opened(tmp_path) as checkpoints:
         with pytest.warns(UserWarning, match="2 cannot be read.*falling back to the one before"):
-            _, progress, restored = checkpoints.restore("training", tree(), DEVICE)
+            _, progress, restored = checkpoints.restore("training", tree(), SHARDING)
         assert progress.iteration == 1
         assert_same(restored, tree(1))
         checkpoints.forget_after(1)
@@ -113,7 +113,7 @@ def test_another_shape_is_refused(tmp_path):
     save(tmp_path, 1)
     template = tree()._replace(first=jnp.zeros((3, 3)))
     with checkpoint.opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=r"\(3, 3\)"):
-        checkpoints.restore("training", template, DEVICE)
+        checkpoints.restore("training", template, SHARDING)
 
 
 def test_nothing_is_unpickled(tmp_path, monkeypatch):

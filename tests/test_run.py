@@ -13,9 +13,10 @@ import pytest
 
 from purerl import trees
 from purerl.checkpoint import CheckpointError, Checkpoints
+from purerl.devices import over_agents
 from purerl.evaluate import Evaluation
 from purerl.host import memory
-from purerl.host.compilation import compile_programs, training_shapes
+from purerl.host.compilation import Agents, compile_programs, training_shapes
 from purerl.report import run_directory
 from purerl.report.sinks import Sink
 from purerl.run import plan_groups, run, seed_numbers
@@ -97,16 +98,18 @@ def test_the_run_directory_holds_what_it_promises_in_strict_json(tmp_path):
 def test_every_program_is_compiled_once_whatever_the_number_of_groups(evaluations):
     compiled = []
     listener = lambda event, duration, **_: compiled.append(event) if event == COMPILE_EVENT else None  # noqa: E731
-    keys = jax.device_put(jax.numpy.stack([jax.random.key(0), jax.random.key(1)]), jax.devices()[0])
+    layout = over_agents(2)
+    agents = jax.device_put(Agents(jax.random.split(jax.random.key(0)), {}), layout.sharding)
     plan = EvaluationPlan(corridor(), 3)
     group = 12 // evaluations
-    programs = compile_programs(algorithm(), keys, iterations=12, group=group, plan=plan, fresh=True)
-    training = programs.init(keys)
+    learner = lambda floats: algorithm()  # noqa: E731
+    programs = compile_programs(learner, agents, layout, iterations=12, group=group, plan=plan, fresh=True)
+    training = programs.init(agents)
     jax.monitoring.register_event_duration_secs_listener(listener)
     try:
         for first in range(0, 12, group):
-            training, _, _ = programs.advance(training, np.int32(first))
-            programs.snapshots(programs.copy(training))
+            training, _, _ = programs.advance({}, training, np.int32(first))
+            programs.snapshots({}, programs.copy(training))
     finally:
         jax.monitoring.unregister_event_duration_listener(listener)
     assert compiled == []
@@ -140,6 +143,8 @@ def test_divergence_is_reported_per_seed_and_stops_only_when_nobody_is_left(tmp_
     assert 0 < len(unlucky) < 6
     assert partly.summary["diverged_seeds"] == unlucky
     assert partly.summary["status"] == "finished"
+    assert np.array_equal(np.isnan(partly.training.state.weights["a/b"]).any(axis=1), [False] * 6)  # frozen
+    assert partly.training.diverged.tolist() == [i in unlucky for i in range(6)]
     entirely = quiet_run(tmp_path, algorithm=algorithm(explode_after=2))
     assert entirely.summary["status"] == "diverged"
     assert entirely.metrics["loss"].shape[1] < 12
@@ -258,7 +263,7 @@ def test_another_run_is_not_resumed(tmp_path):
 
 
 def test_what_cannot_fit_is_refused_before_compiling(monkeypatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
+    monkeypatch.setattr(memory, "available_bytes", lambda devices: 1000)
     with pytest.raises(MemoryError, match=r"training state of 2 seeds needs .* KiB, but .* has 1000 B left"):
         quiet_run()
     monkeypatch.undo()
@@ -270,7 +275,7 @@ def test_memory_is_asked_for_before_a_checkpoint_is_restored(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         run(algorithm(), directory=tmp_path, sinks=(interrupt_after(1),), **SMALL)
     asked = []
-    monkeypatch.setattr(memory, "require", lambda needed, device, what: asked.append((needed, what)))
+    monkeypatch.setattr(memory, "require", lambda needed, devices, what: asked.append((needed, what)))
     restore = Checkpoints.restore
     monkeypatch.setattr(Checkpoints, "restore", lambda *a: asked.append("restore") or restore(*a))
     result = quiet_run(tmp_path, resume=True)
@@ -284,7 +289,7 @@ def test_cached_files_are_not_counted_as_used(tmp_path, monkeypatch):
     for name, content in {"max": "1000\n", "current": "900\n", "stat": "anon 300\ninactive_file 500\n"}.items():
         (tmp_path / f"memory.{name}").write_text(content)
     monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
-    assert memory.available_bytes(jax.devices("cpu")[0]) == 600
+    assert memory.available_bytes(jax.devices("cpu")) == 600
 
 
 def test_a_run_that_diverged_stops_at_the_same_iteration_when_resumed(tmp_path):
@@ -300,8 +305,8 @@ def test_a_run_that_diverged_stops_at_the_same_iteration_when_resumed(tmp_path):
 
 
 def test_the_bytes_that_are_asked_for_are_those_that_are_used():
-    keys = jax.random.split(jax.random.key(0), 2)
-    assert trees.nbytes(training_shapes(algorithm(), keys)) == trees.nbytes(quiet_run().training)
+    agents = Agents(jax.random.split(jax.random.key(0)), {})
+    assert trees.nbytes(training_shapes(lambda floats: algorithm(), agents)) == trees.nbytes(quiet_run().training)
 
 
 def test_the_budget_is_rounded_up_to_whole_groups():

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from purerl.configuration import value_from_text
+
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 DEFAULT_TOTAL_STEPS = 500_000
 USAGE = """usage: purerl train ALGORITHM --env NAME [options]
@@ -173,15 +175,8 @@ def parse_parameters(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ValueError(f"--env-param must look like NAME=VALUE, got {pair!r}")
-        parameters[name] = _value(value)
+        parameters[name] = value_from_text(value)
     return parameters
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _preset(name: str, words: list[str]) -> dict[str, Any]:

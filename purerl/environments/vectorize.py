@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl import trees
+from purerl.devices import split
 from purerl.types import Action, Array, Environment, EnvState, Key, Observation, Space, Timestep
 
 
@@ -77,12 +78,13 @@ def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
         states, observation = jax.vmap(environment.reset)(jax.random.split(key, num_envs))
         zeros = jnp.zeros(num_envs)
         statistics = EpisodeStatistics(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+        states, observation, zeros = split((states, observation, zeros))
         state = VectorState(states, observation, zeros, zeros.astype(jnp.int32), statistics)
         return trees.strongly_typed(state)
 
     def step(key: Key, state: VectorState, action: Action) -> tuple[VectorState, Timestep]:
-        step_keys = jax.random.split(key, 2 * num_envs)[:num_envs]
-        states, timestep = jax.vmap(environment.step)(step_keys, state.environment, action)
+        step_keys = split(jax.random.split(key, 2 * num_envs)[:num_envs])
+        states, timestep = split(jax.vmap(environment.step)(step_keys, split(state.environment), split(action)))
         done = timestep.terminated | timestep.truncated
         episode_return = state.episode_return + timestep.reward
         episode_length = state.episode_length + 1

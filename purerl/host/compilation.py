@@ -9,42 +9,70 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.devices import Layout
 from purerl.train import EvaluationPlan, Training, advance, start
-from purerl.types import Algorithm, Key
+from purerl.types import Algorithm, Array, Key
+
+Learner = Callable[[dict[str, Array]], Algorithm]  # from traced hyperparameters by name, each a scalar
+
+
+class Agents(NamedTuple):
+    """What differs between the agents of one program; every array is `[agents]`."""
+
+    keys: Key
+    floats: dict[str, Array]  # hyperparameters by name; {}: all agents have the same
 
 
 class Programs(NamedTuple):
-    """Compiled functions of the whole batch of seeds."""
+    """Compiled functions of the whole batch of agents; `first` is the iteration that a group begins with."""
 
-    init: Callable[[Key], Training] | None  # keys [seeds] -> training; None after a resume, which does not need it
-    advance: Callable[..., Any]  # (training, first iteration) -> training, metrics, evaluation; the training is donated
+    init: Callable[[Agents], Training] | None  # None after a resume, which does not need it
+    advance: Callable[
+        ..., Any
+    ]  # (floats, training, first iteration) -> training, metrics, evaluation; donates training
     copy: Callable[[Training], Training]  # into buffers of its own, which no later call is given
-    snapshots: Callable[[Training], Any]  # {"last": ..., "best": ...}, in buffers of their own
+    snapshots: Callable[..., Any]  # (floats, training) -> {"last": ..., "best": ...}, in buffers of their own
     seconds: float  # spent compiling
     working_bytes: int  # what `advance` needs besides the training while it runs; 0 where the compiler does not say
 
 
 def compile_programs(
-    algorithm: Algorithm,
-    keys: Key,
+    learner: Learner,
+    agents: Agents,
+    layout: Layout,
     *,
     iterations: int,
     group: int,
     plan: EvaluationPlan | None,
     fresh: bool,
 ) -> Programs:
-    """Compile for the seeds of `keys` `[seeds]`, committed to the device to run on."""
+    """Compile for agents like these (arrays or shapes), lying on the devices as `layout` says."""
     began = time.perf_counter()
-    training = training_shapes(algorithm, keys)
+    training = training_shapes(learner, agents)
+
+    def init(agents: Agents) -> Training:
+        return start(learner(agents.floats), agents.keys)
+
+    def one_group(floats: dict[str, Array], training: Training, first: Array) -> Any:
+        algorithm = learner(floats)
+        return advance(algorithm, training, first, iterations=group, total_iterations=iterations, plan=plan)
+
+    snapshots = layout.vmap(partial(_snapshots, learner), (0, 0))
+    ours, shared = layout.sharding, layout.shared
     first = jax.ShapeDtypeStruct((), jnp.int32)
-    one_group = partial(advance, algorithm, iterations=group, total_iterations=iterations, plan=plan)
-    lowered = {
-        "advance": jax.jit(jax.vmap(one_group, in_axes=(0, None)), donate_argnums=0).lower(training, first),
-        "copy": jax.jit(_copied).lower(training),
-        "snapshots": jax.jit(partial(_snapshots, algorithm)).lower(training),
-    }
-    if fresh:
-        lowered["init"] = jax.jit(jax.vmap(partial(start, algorithm))).lower(keys)
+    with jax.set_mesh(layout.mesh):
+        lowered = {
+            "advance": jax.jit(
+                layout.vmap(one_group, (0, 0, None)),
+                donate_argnums=1,
+                in_shardings=(ours, ours, shared),
+                out_shardings=ours,
+            ).lower(agents.floats, training, first),
+            "copy": jax.jit(_copied, in_shardings=ours, out_shardings=ours).lower(training),
+            "snapshots": jax.jit(snapshots, in_shardings=ours, out_shardings=ours).lower(agents.floats, training),
+        }
+        if fresh:
+            lowered["init"] = jax.jit(layout.vmap(init, (0,)), in_shardings=ours, out_shardings=ours).lower(agents)
     with ThreadPoolExecutor() as threads:
         compiling = {name: threads.submit(program.compile, compiler_options()) for name, program in lowered.items()}
         compiled: dict[str, Any] = {name: program.result() for name, program in compiling.items()}
@@ -52,7 +80,7 @@ def compile_programs(
     return Programs(
         init=compiled.pop("init", None),
         seconds=time.perf_counter() - began,
-        working_bytes=analysis.temp_size_in_bytes if analysis else 0,
+        working_bytes=analysis.temp_size_in_bytes * layout.mesh.size if analysis else 0,
         **compiled,
     )
 
@@ -66,19 +94,24 @@ def compiler_options() -> dict[str, Any]:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
-def training_shapes(algorithm: Algorithm, keys: Key) -> Training:
-    """Shapes and types of the training of all seeds, without computing anything."""
-    return jax.eval_shape(jax.vmap(partial(start, algorithm)), keys)
+def training_shapes(learner: Learner, agents: Agents) -> Training:
+    """Shapes and types of the training of all agents, without computing anything."""
+
+    def one(agent: Agents) -> Training:
+        return start(learner(agent.floats), agent.keys)
+
+    return jax.eval_shape(jax.vmap(one), agents)
 
 
-def snapshot_shapes(algorithm: Algorithm, keys: Key) -> Any:
+def snapshot_shapes(learner: Learner, agents: Agents) -> Any:
     """Shapes and types of the snapshots: the template to load the `policy` item of a checkpoint into."""
-    return jax.eval_shape(partial(_snapshots, algorithm), training_shapes(algorithm, keys))
+    return jax.eval_shape(jax.vmap(partial(_snapshots, learner)), agents.floats, training_shapes(learner, agents))
 
 
 def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _snapshots(algorithm: Algorithm, training: Training) -> dict[str, Any]:
-    return _copied({"last": jax.vmap(algorithm.snapshot)(training.state), "best": training.best})
+def _snapshots(learner: Learner, floats: dict[str, Array], training: Training) -> dict[str, Any]:
+    last = learner(floats).snapshot(training.state)
+    return _copied({"last": last, "best": training.best})

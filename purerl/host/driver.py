@@ -1,6 +1,6 @@
 """The training loop seen from the host: group by group, watched, saved and resumed.
 
-A group is the iterations between two evaluations. One compiled program, `vmap(advance)` over the seeds with the
+A group is the iterations between two evaluations. One compiled program, `vmap(advance)` over the agents with the
 training donated, is called once per group; while the device works on group n + 1, the host reports group n. Two
 things hold whatever happens in between: a line is in the JSONL files before the checkpoint that stands for it, and a
 checkpoint reads only arrays that no later call is given.
@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purerl import checkpoint, trees
 from purerl.checkpoint import Checkpoints, Progress
+from purerl.devices import Layout
 from purerl.evaluate import Evaluation
 from purerl.host import interruption, memory
-from purerl.host.compilation import Programs, compile_programs, training_shapes
+from purerl.host.compilation import Agents, Learner, Programs, compile_programs, training_shapes
 from purerl.report import run_directory
-from purerl.report.plots import learning_curve
 from purerl.report.records import Record, RunInformation, aggregate, diverged, summarise_evaluation
 from purerl.report.sinks import Sink
 from purerl.report.summary import steps_at, summarise
 from purerl.train import EvaluationPlan, Training
-from purerl.types import Algorithm
 
 COPY_LIMIT = 1 << 30  # bytes: a larger training is not copied for its checkpoint, the next group waits instead
 
@@ -36,9 +34,9 @@ COPY_LIMIT = 1 << 30  # bytes: a larger training is not copied for its checkpoin
 class RunResult(NamedTuple):
     """What a run returns. All arrays but those of `training` are on the host."""
 
-    training: Training  # batched over the seeds
-    metrics: dict[str, np.ndarray]  # each [seeds, iterations], of the iterations done by this call ({} if none)
-    evaluations: Evaluation | None  # each [seeds, groups, episodes], of the groups done by this call (None if none)
+    training: Training  # batched over the agents: in a run, one per seed
+    metrics: dict[str, np.ndarray]  # each [agents, iterations], of the iterations done by this call ({} if none)
+    evaluations: Evaluation | None  # each [agents, groups, episodes], of the groups done by this call (None if none)
     summary: dict[str, Any]
     directory: Path | None
 
@@ -46,13 +44,22 @@ class RunResult(NamedTuple):
 class Setup(NamedTuple):
     """What is fixed during a run."""
 
-    algorithm: Algorithm
-    metadata: dict[str, Any]  # `checkpoint.metadata`
+    learner: Learner
+    agents: Agents
+    layout: Layout
+    metadata: dict[str, Any]  # `checkpoint.metadata`; its "seeds" number the agents
     plan: EvaluationPlan | None
     directory: Path | None
     checkpoints: Checkpoints | None
     checkpoint_every: int  # groups
     sinks: Sequence[Sink]
+    checkpoint_seconds: float = 0.0  # at least so long between two checkpoints; the last group is always saved
+
+    @property
+    def what(self) -> str:
+        """What is trained, for messages."""
+        count = len(self.metadata["seeds"])
+        return f"the training state of {count} seed{'s' if count > 1 else ''}"
 
     def note(self, message: str) -> None:
         """Say something to whoever watches."""
@@ -64,8 +71,8 @@ class Group(NamedTuple):
     """What one call of the program leaves behind: arrays that may still be on their way."""
 
     iteration: int  # iterations done with this group
-    metrics: Any  # each [seeds, iterations of the group]
-    evaluation: Evaluation | None  # each [seeds, episodes]
+    metrics: Any  # each [agents, iterations of the group]
+    evaluation: Evaluation | None  # each [agents, episodes]
     to_save: tuple[Any, Any] | None  # the training and its snapshots
 
 
@@ -88,16 +95,19 @@ class Log:
         return self.all_diverged_at is not None and self.all_diverged_at < iteration
 
 
-def execute(setup: Setup) -> RunResult:
-    """Compile, start or restore, train to the end, summarise. See `purerl.run.run` for what it raises."""
-    metadata, device = setup.metadata, jax.devices()[0]
-    keys = jax.device_put(jnp.stack([jax.random.key(seed) for seed in metadata["seeds"]]), device)
-    shapes = training_shapes(setup.algorithm, keys)
-    size, what = trees.nbytes(shapes), f"the training state of {len(keys)} seed{'s' if len(keys) > 1 else ''}"
-    memory.require(size, device, what)
+def execute(setup: Setup, programs: Programs | None = None) -> RunResult:
+    """Compile, start or restore, train to the end, summarise. See `purerl.run.run` for what it raises.
+
+    Args:
+        programs: compiled before, for as many agents of the same learner.
+    """
+    metadata, layout = setup.metadata, setup.layout
+    shapes = training_shapes(setup.learner, setup.agents)
+    size = trees.nbytes(shapes)
+    memory.require(size, layout.devices, setup.what)
     progress, training = Progress(0, 0.0, 0.0), None
     if setup.checkpoints is not None and setup.checkpoints.latest() is not None:
-        saved, progress, training = setup.checkpoints.restore("training", shapes, device)
+        saved, progress, training = setup.checkpoints.restore("training", shapes, layout.sharding)
         checkpoint.check(saved, metadata, setup.checkpoints.directory)
         setup.checkpoints.forget_after(progress.iteration)
     log = _read_log(setup, progress.iteration)
@@ -105,22 +115,9 @@ def execute(setup: Setup) -> RunResult:
         setup.note(f"nothing to do: the run in {setup.directory} was already finished")
         return _finish(setup, log, training, progress)
 
-    setup.note(f"{what} takes {memory.human(size)} on {device}; compiling ...")
-    programs = compile_programs(
-        setup.algorithm,
-        keys,
-        iterations=metadata["iterations"],
-        group=metadata["group"],
-        plan=setup.plan,
-        fresh=training is None,
-    )
-    resumed = f"; resuming after iteration {progress.iteration}" if progress.iteration else ""
-    setup.note(f"compiled in {programs.seconds:.1f} s{resumed}")
-    allocated = 0 if training is None else size
-    copied = size if setup.checkpoints is not None and size <= COPY_LIMIT else 0
-    parts = f"{what}, the work on it ({memory.human(programs.working_bytes)})"
-    parts += f" and its copy for checkpoints ({memory.human(copied)})" if copied else ""
-    memory.require(size - allocated + programs.working_bytes + copied, device, parts)
+    if programs is None:
+        programs = _compiled(setup, size, fresh=training is None, iteration=progress.iteration)
+    _require_all(setup, programs, size, restored=training is not None)
     env_steps = steps_at(metadata, progress.iteration)
     information = RunInformation(metadata, setup.directory, progress.iteration, env_steps, progress.train_seconds)
     with contextlib.ExitStack() as on_failure:
@@ -129,10 +126,37 @@ def execute(setup: Setup) -> RunResult:
             on_failure.callback(sink.close, None)
         if training is None:
             assert programs.init is not None
-            training = programs.init(keys)
+            training = programs.init(jax.device_put(setup.agents, layout.sharding))
         training, progress = _loop(setup, programs, training, progress, log)
         on_failure.pop_all()  # nothing failed: the sinks are closed with the summary
     return _finish(setup, log, training, progress)
+
+
+def _compiled(setup: Setup, size: int, fresh: bool, iteration: int) -> Programs:
+    """The programs of a setup; says what it does, since it takes seconds."""
+    where = memory.in_words(setup.layout.devices)
+    setup.note(f"{setup.what} takes {memory.human(size)} on {where}; compiling ...")
+    programs = compile_programs(
+        setup.learner,
+        setup.agents,
+        setup.layout,
+        iterations=setup.metadata["iterations"],
+        group=setup.metadata["group"],
+        plan=setup.plan,
+        fresh=fresh,
+    )
+    resumed = f"; resuming after iteration {iteration}" if iteration else ""
+    setup.note(f"compiled in {programs.seconds:.1f} s{resumed}")
+    return programs
+
+
+def _require_all(setup: Setup, programs: Programs, size: int, restored: bool) -> None:
+    """Refuse what will not fit, now that the compiler has said what it needs besides the training."""
+    allocated = size if restored else 0
+    copied = size if setup.checkpoints is not None and size <= COPY_LIMIT else 0
+    parts = f"{setup.what}, the work on it ({memory.human(programs.working_bytes)})"
+    parts += f" and its copy for checkpoints ({memory.human(copied)})" if copied else ""
+    memory.require(size - allocated + programs.working_bytes + copied, setup.layout.devices, parts)
 
 
 def _loop(
@@ -142,6 +166,7 @@ def _loop(
     total, group = setup.metadata["iterations"], setup.metadata["group"]
     checkpoints, began = setup.checkpoints, time.perf_counter() - progress.train_seconds
     copies = trees.nbytes(training) <= COPY_LIMIT
+    floats = jax.device_put(setup.agents.floats, setup.layout.sharding)
 
     def seconds() -> float:
         return time.perf_counter() - began
@@ -153,18 +178,21 @@ def _loop(
             checkpoints.save(now, *waiting.to_save, setup.metadata)
 
     iteration, saved_at, waiting = progress.iteration, progress.iteration, None
+    saved_seconds = seconds()
     with interruption.deferred(setup.note) as interrupted:
         while iteration < total and not interrupted() and not log.over(iteration):
-            training, metrics, evaluation = programs.advance(training, np.int32(iteration))
+            training, metrics, evaluation = programs.advance(floats, training, np.int32(iteration))
             iteration += group
             due = checkpoints is not None and iteration // group % setup.checkpoint_every == 0
-            to_save = (programs.copy(training) if copies else training, programs.snapshots(training)) if due else None
+            due &= seconds() - saved_seconds >= setup.checkpoint_seconds
+            snapshots = programs.snapshots(floats, training) if due else None
+            to_save = (programs.copy(training) if copies else training, snapshots) if due else None
             if waiting is not None:
                 report(waiting)
             waiting = Group(iteration, metrics, evaluation, to_save)
             if checkpoints is None or not due:
                 continue
-            saved_at = iteration
+            saved_at, saved_seconds = iteration, seconds()
             if not copies:
                 report(waiting)
                 checkpoints.wait()
@@ -173,7 +201,7 @@ def _loop(
             report(waiting)
         progress = Progress(iteration, seconds(), programs.seconds)
         if checkpoints is not None and saved_at < iteration:
-            checkpoints.save(progress, training, programs.snapshots(training), setup.metadata)
+            checkpoints.save(progress, training, programs.snapshots(floats, training), setup.metadata)
         if checkpoints is not None:
             checkpoints.wait()
     return training, progress
@@ -244,8 +272,6 @@ def _finish(setup: Setup, log: Log, training: Training, progress: Progress) -> R
     )
     if setup.directory is not None:
         run_directory.write_json(setup.directory / run_directory.SUMMARY, summary)
-        if log.last_evaluation or "episode_return" in log.last_metrics:
-            learning_curve([setup.directory], setup.directory / run_directory.LEARNING_CURVE)
     for sink in setup.sinks:
         sink.close(summary)
     if status == "interrupted":

@@ -1,13 +1,25 @@
 """How much memory there is for a training, before any of it is spent."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
-def available_bytes(device: Any) -> int | None:
-    """Bytes that can still be allocated where `device` keeps its arrays; None where nobody can say."""
+def available_bytes(devices: Sequence[Any]) -> int | None:
+    """Bytes that can still be allocated where `devices` keep their arrays in equal shares; None where nobody can say.
+
+    Devices that are CPUs share the memory of the host.
+    """
+    if devices[0].platform == "cpu":
+        return _of_device(devices[0])
+    left = [_of_device(device) for device in devices]
+    known = [x for x in left if x is not None]
+    return len(devices) * min(known) if len(known) == len(left) else None
+
+
+def _of_device(device: Any) -> int | None:
     statistics: dict[str, Any] | None = device.memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
@@ -17,14 +29,19 @@ def available_bytes(device: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def require(needed: int, device: Any, what: str) -> None:
-    """Raise MemoryError, naming the numbers, if `needed` bytes exceed what `device` has left."""
-    available = available_bytes(device)
+def require(needed: int, devices: Sequence[Any], what: str) -> None:
+    """Raise MemoryError, naming the numbers, if `needed` bytes exceed what the devices have left."""
+    available = available_bytes(devices)
     if available is not None and needed > available:
         raise MemoryError(
-            f"{what} needs {human(needed)}, but {device} has {human(available)} left: "
-            "use fewer seeds, a smaller replay or fewer environments"
+            f"{what} needs {human(needed)}, but {in_words(devices)} {'has' if len(devices) == 1 else 'have'} "
+            f"{human(available)} left: use fewer seeds, a smaller replay or fewer environments"
         )
+
+
+def in_words(devices: Sequence[Any]) -> str:
+    """'TFRT_CPU_0', '2 cpu devices'."""
+    return str(devices[0]) if len(devices) == 1 else f"{len(devices)} {devices[0].platform} devices"
 
 
 def human(count: float) -> str:

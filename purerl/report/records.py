@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl.train import loss_names
+
 PerSeed = list[float | None]
 
 
@@ -70,13 +72,8 @@ def summarise_evaluation(returns: np.ndarray, lengths: np.ndarray) -> dict[str, 
 
 
 def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
-    """`[seeds]` bool: which seeds have, in the last iteration of `[seeds, iterations]` metrics, a loss not finite.
-
-    A loss is a metric with "loss" in its name; where there is none, every metric counts. A diagnostic may be infinite
-    and a batch may be strange now and then; a loss that stays so comes from parameters that are lost.
-    """
-    losses = [values for name, values in metrics.items() if "loss" in name] or list(metrics.values())
-    return np.logical_or.reduce([~np.isfinite(values[:, -1]) for values in losses])
+    """`[seeds]` bool: which seeds have, in `[seeds, iterations]` metrics, a loss that is not finite."""
+    return np.logical_or.reduce([~np.isfinite(metrics[name]).all(axis=1) for name in loss_names(metrics)])
 
 
 def survivors(values: PerSeed, seeds: Sequence[int], diverged_seeds: Sequence[int]) -> PerSeed:

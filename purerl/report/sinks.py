@@ -41,6 +41,19 @@ def jsonl(directory: Path) -> Sink:
     return Sink(open_, write, lambda summary: None)
 
 
+def picture(directory: Path) -> Sink:
+    """`learning_curve.png`, drawn at the end of a run that has a curve to draw."""
+
+    def close(summary: dict[str, Any] | None) -> None:
+        returns = [summary["evaluation"], *summary["episode_return_per_seed"]] if summary else []
+        if any(x is not None for x in returns):
+            from purerl.report.plots import learning_curve
+
+            learning_curve([directory], directory / run_directory.LEARNING_CURVE)
+
+    return Sink(lambda information: None, lambda record: None, close)
+
+
 def wandb(project: str = "purerl", **options: Any) -> Sink:
     """Weights & Biases: every metric per seed and as the median. Offline unless logged in (or WANDB_MODE says else).
 

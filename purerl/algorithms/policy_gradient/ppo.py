@@ -22,6 +22,7 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, require_real_observations, require_vector_actions
+from purerl.devices import split
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.networks.heads import ActorCritic
@@ -232,7 +233,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         order = jax.random.permutation(key, batch_size)
         shape = (config.minibatches, minibatch_size)
         minibatches = jax.tree.map(lambda x: x[order].reshape(*shape, *x.shape[1:]), samples)
-        return jax.lax.scan(lambda c, batch: update(c, batch, rate), carry, minibatches)
+        return jax.lax.scan(lambda c, batch: update(c, batch, rate), carry, split(minibatches, axis=1))
 
     def init(key: Key) -> State:
         network_key, reset_key, key = jax.random.split(key, 3)

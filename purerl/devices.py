@@ -1,0 +1,113 @@
+"""Devices: the cores of the host as devices, agents spread over them, or one agent's batches.
+
+Agents are independent, so every device runs the same program on agents of its own and no device waits for another
+(`over_agents`). A single large agent is split along its environments and minibatches instead, and the compiler adds the
+sums over devices that its gradients need (`over_data`).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+Tree = TypeVar("Tree", bound=Any)
+AGENTS, DATA = "agents", "data"
+HINT = "; on a CPU, purerl.use_all_cores() makes every core a device if it is called before anything is computed"
+
+
+class Layout(NamedTuple):
+    """How the agents of one program lie on the devices of this host."""
+
+    mesh: Mesh  # one axis, AGENTS or DATA
+
+    @property
+    def devices(self) -> list[Any]:
+        """The devices in use."""
+        return list(self.mesh.devices.flat)
+
+    @property
+    def sharding(self) -> NamedSharding:
+        """Of every array whose first axis is the agents'."""
+        spec = PartitionSpec(AGENTS) if AGENTS in self.mesh.axis_names else PartitionSpec()
+        return NamedSharding(self.mesh, spec)
+
+    @property
+    def shared(self) -> NamedSharding:
+        """Of what all agents share, such as the clock."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def vmap(self, function: Callable, in_axes: Sequence[int | None]) -> Callable:
+        """`jax.vmap` over the agents; on several devices each maps over its own and none talks to another."""
+        batched = jax.vmap(function, in_axes=tuple(in_axes))
+        if self.mesh.size == 1 or DATA in self.mesh.axis_names:
+            return batched
+        specs = tuple(PartitionSpec() if axis is None else PartitionSpec(AGENTS) for axis in in_axes)
+        out = PartitionSpec(AGENTS)
+        return jax.shard_map(batched, mesh=self.mesh, in_specs=specs, out_specs=out, check_vma=False)
+
+
+def over_agents(agents: int) -> Layout:
+    """Spread `agents` agents over as many devices of this host as divide their number."""
+    local = jax.local_devices()
+    count = max(n for n in range(1, len(local) + 1) if agents % n == 0)
+    return Layout(_mesh(local[:count], AGENTS))
+
+
+def over_data(devices: int | None = None) -> Layout:
+    """Split the batches of every agent over the devices of this host (or the first so many of them).
+
+    Raises ValueError if there are fewer.
+    """
+    local = jax.local_devices()
+    count = len(local) if devices is None else devices
+    if not 1 <= count <= len(local):
+        raise ValueError(f"{count} devices were asked for, but this host has {len(local)}{HINT}")
+    return Layout(_mesh(local[:count], DATA))
+
+
+def split(tree: Tree, axis: int = 0) -> Tree:
+    """Spread the arrays of a tree along `axis` over the devices of `over_data`; outside of it, do nothing.
+
+    Learners call this on what is large: environments, minibatches. It changes where numbers are computed and not which,
+    up to the order of sums. Raises ValueError if the devices do not divide the axis.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if DATA not in mesh.axis_names or mesh.size == 1:
+        return tree
+    spec = PartitionSpec(*[None] * axis, DATA)
+
+    def place(x: jax.Array) -> jax.Array:
+        if x.shape[axis] % mesh.size:
+            raise ValueError(
+                f"data parallelism needs num_envs and the minibatch size to be multiples of the {mesh.size} devices, "
+                f"but one of them is {x.shape[axis]}"
+            )
+        return jax.lax.with_sharding_constraint(x, spec)
+
+    return jax.tree.map(place, tree)
+
+
+def use_all_cores(cores: int | None = None) -> int:
+    """Make every core of this host (or so many) a JAX device and return how many devices there are.
+
+    Without it, JAX takes a whole CPU for one device, and agents share its cores badly. Changes nothing where the
+    devices are not CPUs, or where `JAX_NUM_CPU_DEVICES` or `XLA_FLAGS` has chosen their number. It must come before
+    JAX computes anything: afterwards it changes nothing, and the number that is returned says so.
+    """
+    wanted = len(os.sched_getaffinity(0)) if cores is None else cores
+    if wanted < 1:
+        raise ValueError(f"cores must be at least 1, got {cores}")
+    chosen = jax.config.jax_num_cpu_devices != -1  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return jax.local_device_count()
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError:
+        return jax.local_device_count()  # the devices have been made already
+    return jax.local_device_count()
+
+
+def _mesh(devices: Sequence[Any], axis: str) -> Mesh:
+    return jax.make_mesh((len(devices),), (axis,), axis_types=(AxisType.Auto,), devices=devices)

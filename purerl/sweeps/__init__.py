@@ -1,0 +1,1 @@
+"""Sweeps: a space of settings, split into programs and chunks, trained to the end and kept in a directory."""
