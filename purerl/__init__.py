@@ -13,9 +13,12 @@ from importlib.metadata import version
 from purerl.algorithms import ALGORITHMS, load
 from purerl.algorithms.policy_gradient import ppo
 from purerl.algorithms.value_based import dqn
+from purerl.devices import use_all_cores
 from purerl.environments import make, vectorize
 from purerl.evaluate import Evaluation, evaluate
 from purerl.run import run
+from purerl.sweep import sweep
+from purerl.sweeps.space import choice, grid, log_uniform, uniform, when
 from purerl.train import EvaluationPlan, train
 from purerl.types import Algorithm, Box, Discrete, Environment, Policy, Time, Timestep
 
@@ -31,12 +34,19 @@ __all__ = [
     "Policy",
     "Time",
     "Timestep",
+    "choice",
     "dqn",
     "evaluate",
+    "grid",
     "load",
+    "log_uniform",
     "make",
     "ppo",
     "run",
+    "sweep",
     "train",
+    "uniform",
+    "use_all_cores",
     "vectorize",
+    "when",
 ]

@@ -136,26 +136,27 @@ def check(saved: dict[str, Any], current: dict[str, Any], where: Path, purpose: 
         raise CheckpointError(f"{where} has checkpoint format {saved.get('format')}, this purerl reads {FORMAT}")
     lines = [
         f"  {name}: saved {before!r}, now {now!r}"
-        for name, before, now in _differences(saved, current)
+        for name, before, now in differences(saved, current)
         if not name.startswith("numerics")
     ]
     if lines:
         raise CheckpointError(
             f"{where} belongs to another run, it cannot be {purpose} as this one:\n" + "\n".join(lines)
         )
-    for name, before, now in _differences(saved["numerics"], current["numerics"]):
+    for name, before, now in differences(saved["numerics"], current["numerics"]):
         message = f"{where} was saved with {name} {before}, now it is {now}: bit-identical results are not promised"
         warnings.warn(message, stacklevel=3)
 
 
-def _differences(saved: Any, current: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(saved: Any, current: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """`(name, saved, current)` of everything in which two nestings of dictionaries differ."""
     if not (isinstance(saved, dict) and isinstance(current, dict)):
         if saved != current:
             yield prefix, saved, current
         return
     for name in sorted(saved.keys() | current.keys()):
         path = f"{prefix}.{name}" if prefix else name
-        yield from _differences(saved.get(name, "nothing"), current.get(name, "nothing"), path)
+        yield from differences(saved.get(name, "nothing"), current.get(name, "nothing"), path)
 
 
 def _is_key(x: Any) -> bool:
@@ -274,12 +275,27 @@ def opened(directory: Path, read_only: bool = False) -> Iterator[Checkpoints]:
         raise CheckpointError(f"{directory} does not exist: there is nothing to load")
     with _quiet():
         if read_only:
-            options = ocp.CheckpointManagerOptions(read_only=True)
+            options = ocp.CheckpointManagerOptions(read_only=True, **_alone())
         else:
-            options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=True, cleanup_tmp_directories=True)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=KEEP, create=True, cleanup_tmp_directories=True, **_alone()
+            )
         manager = ocp.CheckpointManager(directory, options=options, item_names=("training", "policy", "metadata"))
     try:
         yield Checkpoints(manager, directory)
     finally:
         with _quiet():
             manager.close()
+
+
+def _alone() -> dict[str, Any]:
+    """The option that keeps orbax from waiting for other processes: each saves checkpoints of its own."""
+    if jax.process_count() == 1:
+        return {}
+    import orbax.checkpoint as ocp
+
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
+    )
+    return {"multiprocessing_options": alone}

@@ -5,11 +5,14 @@ Agents are independent, so every device runs the same program on agents of its o
 sums over devices that its gradients need (`over_data`).
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.extend
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree", bound=Any)
@@ -43,9 +46,33 @@ class Layout(NamedTuple):
         batched = jax.vmap(function, in_axes=tuple(in_axes))
         if self.mesh.size == 1 or DATA in self.mesh.axis_names:
             return batched
-        specs = tuple(PartitionSpec() if axis is None else PartitionSpec(AGENTS) for axis in in_axes)
-        out = PartitionSpec(AGENTS)
-        return jax.shard_map(batched, mesh=self.mesh, in_specs=specs, out_specs=out, check_vma=False)
+
+        def mapped(*arguments: Any) -> Any:
+            shares = [arg if axis is None else self._share(arg) for arg, axis in zip(arguments, in_axes, strict=True)]
+            traced, result = jax.make_jaxpr(batched, return_shape=True)(*shares)  # where there is no mesh in sight
+            run, structure = jax.extend.core.jaxpr_as_fun(traced), jax.tree.structure(result)
+
+            def one_device(*share: Any) -> Any:
+                return jax.tree.unflatten(structure, run(*jax.tree.leaves(share)))
+
+            specs = tuple(PartitionSpec() if axis is None else PartitionSpec(AGENTS) for axis in in_axes)
+            out = PartitionSpec(AGENTS)
+            spread = jax.shard_map(one_device, mesh=self.mesh, in_specs=specs, out_specs=out, check_vma=False)
+            return spread(*arguments)
+
+        return mapped
+
+    def lowering(self) -> AbstractContextManager:
+        """The context to trace and lower in: `split` finds the devices of `over_data` there."""
+        return jax.set_mesh(self.mesh) if DATA in self.mesh.axis_names else contextlib.nullcontext()
+
+    def _share(self, tree: Tree) -> Tree:
+        """The shapes of what one device gets."""
+
+        def share(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((x.shape[0] // self.mesh.size, *x.shape[1:]), x.dtype)
+
+        return jax.tree.map(share, tree)
 
 
 def over_agents(agents: int) -> Layout:

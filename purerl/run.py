@@ -12,7 +12,7 @@ import numpy as np
 
 from purerl import checkpoint
 from purerl.devices import over_agents, over_data
-from purerl.host.compilation import Agents
+from purerl.host.compilation import Agents, Programs
 from purerl.host.driver import RunResult, Setup, execute
 from purerl.report import run_directory
 from purerl.report.console import console
@@ -70,7 +70,7 @@ def run(
         raise ValueError("resume and overwrite need a directory")
     groups, group = plan_groups(algorithm, total_steps, iterations, evaluations)
     plan = _evaluation_plan(algorithm, evaluate_on, episodes) if evaluations else None
-    evaluation = (plan.environment, plan.episodes) if plan else None
+    evaluation = (plan.environment, plan.episodes) if plan and plan.environment else None
     metadata = checkpoint.metadata(algorithm, seed_numbers(seeds, seed), groups * group, group, evaluation)
     sinks = (console(),) if sinks is None else tuple(sinks)
     agents = Agents(jnp.stack([jax.random.key(number) for number in metadata["seeds"]]), floats={})
@@ -79,14 +79,22 @@ def run(
     if directory is None:
         return execute(setup)
     directory = Path(directory)
+    setup = setup._replace(sinks=(picture(directory), *sinks))
+    return execute_in(directory, setup, resume=resume, overwrite=overwrite)
+
+
+def execute_in(
+    directory: Path, setup: Setup, *, resume: bool, overwrite: bool = False, programs: Programs | None = None
+) -> RunResult:
+    """`host.driver.execute` in a run directory of its own, with the checks and the files that belong to it."""
     with run_directory.claimed(directory, resume=resume, overwrite=overwrite):
         if (directory / run_directory.CONFIG).exists():
-            checkpoint.check(run_directory.read_config(directory)[0], metadata, directory)
+            checkpoint.check(run_directory.read_config(directory)[0], setup.metadata, directory)
         else:
-            run_directory.write_config(directory, metadata, checkpoint_every)
-        sinks = (jsonl(directory), picture(directory), *sinks)
+            run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
+        sinks = (jsonl(directory), *setup.sinks)
         with checkpoint.opened(directory / run_directory.CHECKPOINTS) as checkpoints:
-            return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks))
+            return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks), programs)
 
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:

@@ -5,7 +5,8 @@ meta-learning: the loop that resets environments only when needed has forward-mo
 host-side `purerl.run` executes the same loop piece by piece through `start` and `advance`.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +110,7 @@ def advance(
     return training.replace(best=best), metrics, evaluation
 
 
-def loss_names(metrics: Metrics) -> list[str]:
+def loss_names(metrics: Mapping[str, Any]) -> list[str]:
     """The metrics that must stay finite: those with "loss" in their names; where there is none, all of them."""
     return [name for name in metrics if "loss" in name] or list(metrics)
 

@@ -13,7 +13,6 @@ import tyro
 from purerl.configuration import value_from_text
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
-DEFAULT_TOTAL_STEPS = 500_000
 USAGE = """usage: purerl train ALGORITHM --env NAME [options]
        purerl train --resume DIR [--wandb] [--tensorboard]
 
@@ -88,6 +87,7 @@ def train(words: list[str]) -> None:
 
 def _start(name: str, words: list[str]) -> None:
     from purerl import algorithms, environments
+    from purerl.presets import DEFAULT_TOTAL_STEPS
     from purerl.run import run
 
     module = algorithms.load(name)

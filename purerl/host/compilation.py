@@ -60,7 +60,7 @@ def compile_programs(
     snapshots = layout.vmap(partial(_snapshots, learner), (0, 0))
     ours, shared = layout.sharding, layout.shared
     first = jax.ShapeDtypeStruct((), jnp.int32)
-    with jax.set_mesh(layout.mesh):
+    with layout.lowering():
         lowered = {
             "advance": jax.jit(
                 layout.vmap(one_group, (0, 0, None)),

@@ -54,12 +54,14 @@ class Setup(NamedTuple):
     checkpoint_every: int  # groups
     sinks: Sequence[Sink]
     checkpoint_seconds: float = 0.0  # at least so long between two checkpoints; the last group is always saved
+    unit: str = "seed"  # what the numbers of the agents are called
+    resume_with: str = "purerl train --resume"  # the command that goes on, before the directory
 
     @property
     def what(self) -> str:
         """What is trained, for messages."""
         count = len(self.metadata["seeds"])
-        return f"the training state of {count} seed{'s' if count > 1 else ''}"
+        return f"the training state of {count} {self.unit}{'s' if count > 1 else ''}"
 
     def note(self, message: str) -> None:
         """Say something to whoever watches."""
@@ -116,7 +118,7 @@ def execute(setup: Setup, programs: Programs | None = None) -> RunResult:
         return _finish(setup, log, training, progress)
 
     if programs is None:
-        programs = _compiled(setup, size, fresh=training is None, iteration=progress.iteration)
+        programs = compiled(setup, size, fresh=training is None, iteration=progress.iteration)
     _require_all(setup, programs, size, restored=training is not None)
     env_steps = steps_at(metadata, progress.iteration)
     information = RunInformation(metadata, setup.directory, progress.iteration, env_steps, progress.train_seconds)
@@ -132,7 +134,7 @@ def execute(setup: Setup, programs: Programs | None = None) -> RunResult:
     return _finish(setup, log, training, progress)
 
 
-def _compiled(setup: Setup, size: int, fresh: bool, iteration: int) -> Programs:
+def compiled(setup: Setup, size: int, fresh: bool, iteration: int = 0) -> Programs:
     """The programs of a setup; says what it does, since it takes seconds."""
     where = memory.in_words(setup.layout.devices)
     setup.note(f"{setup.what} takes {memory.human(size)} on {where}; compiling ...")
@@ -214,7 +216,7 @@ def _report(setup: Setup, log: Log, group: Group, seconds: Callable[[], float]) 
     seeds = np.array(setup.metadata["seeds"])
     if (bad & ~log.diverged).any():
         new = ", ".join(map(str, seeds[bad & ~log.diverged]))
-        setup.note(f"diverged (a loss is not finite) by iteration {group.iteration}: seed {new}")
+        setup.note(f"diverged (a loss is not finite) by iteration {group.iteration}: {setup.unit} {new}")
     log.diverged |= bad
     if log.diverged.all() and log.all_diverged_at is None:
         log.all_diverged_at = group.iteration
@@ -276,7 +278,7 @@ def _finish(setup: Setup, log: Log, training: Training, progress: Progress) -> R
         sink.close(summary)
     if status == "interrupted":
         where = setup.directory
-        setup.note(f"interrupted; go on with: purerl train --resume {where}" if where else "interrupted, nothing saved")
+        setup.note(f"interrupted; go on with: {setup.resume_with} {where}" if where else "interrupted, nothing saved")
         raise KeyboardInterrupt
     metrics = {name: np.concatenate([m[name] for m in log.metrics], axis=1) for name in (log.metrics or [{}])[0]}
     evaluations: Any = jax.tree.map(lambda *x: np.stack(x, axis=1), *log.evaluations) if log.evaluations else None

@@ -15,6 +15,7 @@ from typing import Any
 from purerl.configuration import from_json, nearest
 
 DIRECTORY = Path(__file__).parent
+DEFAULT_TOTAL_STEPS = 500_000  # of a command line, where no preset says otherwise
 
 
 def load(algorithm: str, environment: str, directory: Path = DIRECTORY) -> dict[str, Any]:

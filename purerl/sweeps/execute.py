@@ -1,0 +1,192 @@
+"""Train the programs of a sweep, chunk by chunk; what is finished stays finished."""
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from purerl import checkpoint, trees
+from purerl.configuration import to_json
+from purerl.devices import over_agents
+from purerl.host import driver, memory
+from purerl.host.compilation import Programs
+from purerl.host.driver import Setup
+from purerl.report import run_directory
+from purerl.report.sweep_console import Display
+from purerl.run import execute_in
+from purerl.sweeps import directory as files
+from purerl.sweeps import plan, processes
+from purerl.sweeps.plan import Program
+from purerl.train import EvaluationPlan
+from purerl.types import Environment
+
+
+class Options(NamedTuple):
+    """How a sweep is trained; `sweep.json` keeps those that decide its numbers."""
+
+    evaluations: int
+    episodes: int
+    evaluate_on: Environment | None
+    checkpoint_minutes: float
+    keep: str  # "training" or "policy"
+    memory: int | None  # bytes that a chunk may use
+    chunk: int | None  # agents
+
+
+class Piece(NamedTuple):
+    """A chunk of a program."""
+
+    program: int
+    number: int
+    positions: tuple[int, ...]
+    directory: Path
+
+
+def chunk_sizes(programs: Sequence[Program], options: Options) -> list[int]:
+    """Agents per chunk of every program, the same for all processes. Raises MemoryError if an agent cannot fit."""
+    devices = jax.local_devices()
+    budget = plan.memory_budget(devices, options.memory)
+    sizes = [plan.chunk_size(program, budget, devices, parts=processes.count()) for program in programs]
+    if options.chunk is not None:
+        sizes = [min(options.chunk, program.agents) for program in programs]
+    return processes.agree(sizes)
+
+
+def pieces(programs: Sequence[Program], sizes: Sequence[int], directory: Path) -> list[Piece]:
+    """Every chunk of a sweep, in the order of training."""
+    return [
+        Piece(p, k, tuple(positions), files.chunk(directory, p, k))
+        for p, (program, size) in enumerate(zip(programs, sizes, strict=True))
+        for k, positions in enumerate(plan.positions(program, size))
+    ]
+
+
+def execute(
+    programs: Sequence[Program], sizes: list[int], directory: Path, options: Options, display: Display
+) -> list[int]:
+    """Train what is not finished yet and return the sizes of the chunks, which memory may have made smaller.
+
+    Raises like `purerl.run`; KeyboardInterrupt after Ctrl-C, when the current group of iterations is saved.
+    """
+    sizes = list(sizes)
+    for p, program in enumerate(programs):
+        mine = _mine(pieces(programs, sizes, directory), p)
+        left = [piece for piece in mine if not files.finished(piece.directory)]
+        for piece in mine:
+            if piece not in left:
+                display.skip(program, piece.positions)
+        if not left:
+            continue
+        compiled, sizes[p] = _compile_to_fit(programs, p, sizes[p], left, options, display)
+        if len(left[0].positions) != sizes[p]:
+            left = _mine(pieces(programs, sizes, directory), p)
+            files.write_sizes(directory, sizes)
+        for piece in left:
+            _train(program, piece, compiled, options, display)
+    return sizes
+
+
+def _mine(all_pieces: Sequence[Piece], program: int) -> list[Piece]:
+    """The chunks of a program that this process trains."""
+    of_program = [piece for piece in all_pieces if piece.program == program]
+    return [piece for piece in of_program if piece.number % processes.count() == processes.index()]
+
+
+def _compile_to_fit(
+    programs: Sequence[Program], p: int, size: int, left: Sequence[Piece], options: Options, display: Display
+) -> tuple[Programs, int]:
+    """The compiled program, for smaller chunks if the compiler's own numbers say that these do not fit."""
+    program, piece = programs[p], left[0]
+    setup = _setup(program, piece, options, [display.sink(program, piece.positions)])
+    total = size * program.agent_bytes
+    display.compiling(program, p, len(programs), size)
+    compiled = driver.compiled(setup, total, fresh=True)
+    budget = plan.memory_budget(setup.layout.devices, options.memory)
+    needed = total + compiled.working_bytes + min(total, driver.COPY_LIMIT)
+    if budget is None or needed <= budget or options.chunk is not None:
+        return compiled, size
+    smaller = plan.chunk_size(program, budget, setup.layout.devices, -(-needed // size), processes.count())
+    begun = any(other.directory.exists() for other in left)
+    if smaller >= size or begun or processes.count() > 1:
+        raise MemoryError(
+            f"a chunk of {size} agents needs {memory.human(needed)}, but the sweep may use {memory.human(budget)}: "
+            f"give --chunk {smaller} or more memory"
+        )
+    display.note(f"{size} agents need {memory.human(needed)}: chunks of {smaller} instead")
+    part = piece._replace(positions=tuple(plan.positions(program, smaller)[0]))
+    return _compile_to_fit(programs, p, smaller, [part], options, display)
+
+
+def _setup(program: Program, piece: Piece, options: Options, sinks: Sequence[Any]) -> Setup:
+    batch = program.batch(piece.positions)
+    layout = over_agents(len(piece.positions))
+    evaluation = EvaluationPlan(options.evaluate_on, options.episodes) if options.evaluations else None
+    evaluated_on = options.evaluate_on or program.algorithm.environment
+    metadata = checkpoint.metadata(
+        program.algorithm,
+        [program.number(position) for position in piece.positions],
+        program.groups * program.group,
+        program.group,
+        (evaluated_on, options.episodes) if evaluation and evaluated_on else None,
+    )
+    metadata["swept"] = {name: to_json(values.tolist()) for name, values in batch.floats.items()}
+    metadata["seed_of_agent"] = [program.seeds[position % len(program.seeds)] for position in piece.positions]
+    return Setup(
+        program.learner,
+        batch,
+        layout,
+        metadata,
+        evaluation,
+        piece.directory,
+        None,
+        1,
+        sinks,
+        checkpoint_seconds=60.0 * options.checkpoint_minutes,
+        unit="agent",
+        resume_with="purerl sweep --resume",
+    )
+
+
+def _train(program: Program, piece: Piece, compiled: Programs, options: Options, display: Display) -> None:
+    setup = _setup(program, piece, options, [display.sink(program, piece.positions)])
+    result = execute_in(piece.directory, setup, resume=True, programs=compiled)
+    del result  # its training lies in the checkpoint: the memory is for the next chunk
+    if options.keep == "policy":
+        forget_training(piece.directory)
+
+
+def forget_training(chunk_directory: Path) -> None:
+    """Delete all but the policies from the checkpoints of a finished chunk."""
+    for step in (chunk_directory / run_directory.CHECKPOINTS).iterdir():
+        if step.name.isdigit() and (step / "training").exists():
+            shutil.rmtree(step / "training")
+
+
+def disk_warning(programs: Sequence[Program], directory: Path, options: Options) -> list[str]:
+    """A sentence if the checkpoints of the whole sweep, uncompressed, may not fit the disk."""
+    whole = [program.agent_bytes if options.keep == "training" else 0 for program in programs]
+    needed = sum(p.agents * (size + _policy_bytes(p)) for p, size in zip(programs, whole, strict=True))
+    if needed <= shutil.disk_usage(directory).free:
+        return []
+    return [
+        f"the checkpoints may take {memory.human(needed)}, more than the disk of {directory} has left: keep='policy' "
+        f"(--keep policy) stores the policies only"
+    ]
+
+
+def _policy_bytes(program: Program) -> int:
+    state = jax.eval_shape(lambda: program.algorithm.init(jax.random.key(0)))
+    return 2 * trees.nbytes(jax.eval_shape(program.algorithm.snapshot, state))
+
+
+@contextlib.contextmanager
+def saying_how_to_go_on(directory: Path, display: Display):
+    """After Ctrl-C, say how to go on with the whole sweep."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        display.note(f"interrupted; go on with: purerl sweep --resume {directory}")
+        raise

@@ -1,0 +1,96 @@
+"""Trials: one setting of a sweep made into an algorithm on an environment; and where their names are looked up."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple, get_type_hints
+
+from purerl import algorithms, environments, presets
+from purerl.configuration import from_json, nearest
+from purerl.sweeps.space import Settings
+from purerl.types import Algorithm, Array, Environment
+
+ENVIRONMENT = "env."  # what the name of an environment's parameter begins with
+SPECIAL = ("algorithm", "env", "total_steps")
+
+
+class Catalogue(NamedTuple):
+    """What names mean: the user's own first, then purerl's."""
+
+    algorithms: Mapping[str, ModuleType | Any] = {}  # name -> something with `Config` and `make(environment, config)`
+    environments: Mapping[str, Callable[..., Environment]] = {}  # name -> function of the parameters
+
+    def algorithm(self, name: str) -> Any:
+        """The module (or what stands for one) of an algorithm. Raises ValueError with the nearest names."""
+        return self.algorithms[name] if name in self.algorithms else algorithms.load(name)
+
+    def environment(self, name: str, parameters: Mapping[str, Any]) -> Environment:
+        """A new environment. Raises like `purerl.make`."""
+        if name not in self.environments:
+            return environments.make(name, **parameters)
+        environment = self.environments[name](**parameters)
+        return environment if environment.parameters else environment._replace(parameters=dict(parameters))
+
+
+class Trial(NamedTuple):
+    """One setting of every field."""
+
+    number: int
+    settings: Settings  # what the space says, with the algorithm and the environment
+    algorithm: str
+    environment: str
+    parameters: dict[str, Any]  # of the environment, those given
+    config: Any
+    total_steps: int  # environment steps per agent
+
+    def value(self, name: str) -> Any:
+        """The value of a field, given or default; None where it does not apply (another algorithm, another suite)."""
+        if name in SPECIAL:
+            return {"algorithm": self.algorithm, "env": self.environment, "total_steps": self.total_steps}[name]
+        if name.startswith(ENVIRONMENT):
+            return self.parameters.get(name.removeprefix(ENVIRONMENT))
+        return getattr(self.config, name, None)
+
+    def learner(self, catalogue: Catalogue) -> Callable[[dict[str, Array]], Algorithm]:
+        """A function of hyperparameters (Config fields, `env.` parameters) that replace the trial's own."""
+        module = catalogue.algorithm(self.algorithm)
+
+        def make(floats: Mapping[str, Any]) -> Algorithm:
+            of_environment = {n.removeprefix(ENVIRONMENT): v for n, v in floats.items() if n.startswith(ENVIRONMENT)}
+            of_config = {n: v for n, v in floats.items() if not n.startswith(ENVIRONMENT)}
+            environment = catalogue.environment(self.environment, self.parameters | of_environment)
+            return module.make(environment, dataclasses.replace(self.config, **of_config))
+
+        return make
+
+
+def resolve(number: int, settings: Settings, catalogue: Catalogue, preset: bool) -> Trial:
+    """The trial that `settings` describe; what they leave open comes from the preset, then from the defaults.
+
+    Raises ValueError naming the field for what does not exist or has the wrong type.
+    """
+    for name in ("algorithm", "env"):
+        if not isinstance(settings.get(name), str):
+            raise ValueError(f"a sweep needs {name!r} in every part of its space, got {settings.get(name)!r}")
+    name, environment = settings["algorithm"], settings["env"]
+    kind = catalogue.algorithm(name).Config
+    own = name in catalogue.algorithms or environment in catalogue.environments
+    chosen = presets.load(name, environment) if preset and not own else {}
+    chosen |= {key: value for key, value in settings.items() if not key.startswith(ENVIRONMENT)}
+    total_steps = from_json(int, chosen.get("total_steps", presets.DEFAULT_TOTAL_STEPS), "total_steps")
+    fields = {field.name for field in dataclasses.fields(kind)}
+    for key in chosen:
+        if key not in fields and key not in SPECIAL:
+            raise ValueError(
+                f"{name} has no field {key!r}: {nearest(key, fields)} (parameters of the environment are written "
+                f"env.NAME; a field of another algorithm needs when(..., algorithm=...))"
+            )
+    config = from_json(kind, {key: value for key, value in chosen.items() if key not in SPECIAL}, name)
+    parameters = {k.removeprefix(ENVIRONMENT): v for k, v in settings.items() if k.startswith(ENVIRONMENT)}
+    return Trial(number, settings, name, environment, parameters, config, total_steps)
+
+
+def float_fields(config: Any) -> list[str]:
+    """The fields that one program sweeps: those annotated `float`."""
+    hints = get_type_hints(type(config))
+    return [field.name for field in dataclasses.fields(config) if hints[field.name] is float]
