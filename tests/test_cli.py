@@ -15,7 +15,8 @@ import pytest
 from purerl import algorithms, presets
 from purerl.algorithms import ALGORITHMS
 from purerl.cli import main, runs
-from purerl.cli.train import describe_preset, join_resume, parse, parse_parameters
+from purerl.cli.options import join_resume
+from purerl.cli.train import describe_preset, parse, parse_parameters
 from purerl.environments import names
 from purerl.report import run_directory
 from tests.toy_learner import Config

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from purerl.algorithms.config import is_concrete
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.types import Algorithm, Box, Discrete, Environment, Key, Policy, Timestep
 
@@ -66,7 +67,7 @@ class State(struct.PyTreeNode):
 
 def make(environment: Environment, config: Config) -> Algorithm:
     """A learner that drifts towards the right at its learning rate."""
-    if config.learning_rate <= 0:
+    if is_concrete(config.learning_rate) and config.learning_rate <= 0:
         raise ValueError(f"toy: learning_rate must be > 0, got {config.learning_rate}")
     environments = vectorize(environment, config.num_envs)
 

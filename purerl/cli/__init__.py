@@ -1,4 +1,4 @@
-"""The command line: `purerl train | evaluate | render | plot | list`.
+"""The command line: `purerl train | sweep | evaluate | render | plot | list`.
 
 This module imports nothing itself, so that help and mistakes answer soon; every command imports what it needs.
 """
@@ -16,6 +16,10 @@ commands:
                     train, evaluate on the way, save everything   (flags: purerl train ALGORITHM --help)
   train --resume DIR
                     continue a run that was stopped or killed, to the same bits
+  sweep ALGORITHM --env NAME FIELD=VALUES ... [--seeds N] ...
+                    train every setting with every seed, in few programs   (more: purerl sweep --help)
+  sweep --resume DIR
+                    go on with a sweep that was stopped or killed
   evaluate DIR      play episodes with the saved policies and print their returns
   render DIR        film an episode as a GIF
   plot DIR...       draw the learning curves of one or several runs
@@ -60,6 +64,10 @@ def _command(name: str) -> Callable[[list[str]], None]:
         from purerl.cli.train import train
 
         return train
+    if name == "sweep":
+        from purerl.cli.sweep import sweep
+
+        return sweep
     if name in ("evaluate", "render", "plot", "list"):
         from purerl.cli import runs
 
@@ -67,4 +75,5 @@ def _command(name: str) -> Callable[[list[str]], None]:
         return commands.get(name, runs.list_names)
     from purerl.configuration import nearest
 
-    raise ValueError(f"there is no such command: {nearest(name, ['train', 'evaluate', 'render', 'plot', 'list'])}")
+    commands = ["train", "sweep", "evaluate", "render", "plot", "list"]
+    raise ValueError(f"there is no such command: {nearest(name, commands)}")

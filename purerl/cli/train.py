@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from purerl.cli.options import Flag, join_resume
 from purerl.configuration import value_from_text
 
-Flag = tyro.conf.FlagCreatePairsOff[bool]
 USAGE = """usage: purerl train ALGORITHM --env NAME [options]
        purerl train --resume DIR [--wandb] [--tensorboard]
 
@@ -51,6 +51,10 @@ class Options:
     """Episodes per evaluation and seed."""
     checkpoint_every: int = 1
     """Evaluations between checkpoints."""
+    cores: int | None = None
+    """CPU cores to spread the seeds over, each as a device (default: all)."""
+    data_parallel: Flag = False
+    """Split the environments and minibatches of every agent over all devices, instead of the agents."""
     preset: bool = True
     """Start from the tuned settings for this algorithm and environment, if there are any."""
     wandb: Flag = False
@@ -87,6 +91,7 @@ def train(words: list[str]) -> None:
 
 def _start(name: str, words: list[str]) -> None:
     from purerl import algorithms, environments
+    from purerl.devices import use_all_cores
     from purerl.presets import DEFAULT_TOTAL_STEPS
     from purerl.run import run
 
@@ -100,6 +105,8 @@ def _start(name: str, words: list[str]) -> None:
         print(describe_preset(name, options, config, preset))
     elif options.preset:
         print(f"no preset for {name} on {options.env}: the algorithm's defaults")
+    if options.seeds > 1 or options.data_parallel:
+        use_all_cores(options.cores)
     algorithm = module.make(environments.make(options.env, **environment_parameters), config)
     directory = options.out or default_directory(name, options.env, options.seed)
     run(
@@ -113,6 +120,7 @@ def _start(name: str, words: list[str]) -> None:
         checkpoint_every=options.checkpoint_every,
         resume=options.resume,
         overwrite=options.overwrite,
+        data_parallel=options.data_parallel,
         sinks=_sinks(directory, options.wandb, options.tensorboard),
     )
 
@@ -152,15 +160,6 @@ def parse(name: str, config: type, preset: dict[str, Any], words: list[str]) -> 
         command_type, prog=f"purerl train {name}", description=description, default=defaults, args=words
     )
     return command.options, command.config
-
-
-def join_resume(words: list[str]) -> list[str]:
-    """`--resume DIR` as `--resume --out DIR`; a bare `--resume` stays."""
-    result: list[str] = []
-    for i, word in enumerate(words):
-        takes_next = word == "--resume" and i + 1 < len(words) and not words[i + 1].startswith("-")
-        result += ["--resume", "--out"] if takes_next else [word]
-    return result
 
 
 def parse_parameters(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ its first agent, whose results are dropped.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -96,8 +97,8 @@ def chunk_size(
             f"one agent of {program.algorithm.name} on {program.environment} needs {memory.human(least)}, but the "
             f"sweep may use {memory.human(budget)}: use a smaller replay, fewer environments or more memory"
         )
-    fits = program.agents if budget is None else max(1, budget // (per_agent or COPIES * program.agent_bytes))
-    chunks = -(-program.agents // min(fits, program.agents))
+    fits = math.inf if budget is None else max(1, budget // (per_agent or COPIES * program.agent_bytes))
+    chunks = -(-program.agents // int(min(fits, program.agents)))
     chunks = min(-(-chunks // parts) * parts, program.agents)
     size = -(-program.agents // chunks)
     rounded = -(-size // len(devices)) * len(devices)

@@ -132,8 +132,8 @@ class SweepResult:
         Raises ValueError for an unknown column.
         """
         agents = self.agents()
-        if by not in agents or not np.issubdtype(agents[by].dtype, np.number):
-            numeric = [str(n) for n in agents.columns if np.issubdtype(agents[n].dtype, np.number)]
+        numeric = list(agents.select_dtypes("number").columns)
+        if by not in numeric:
             raise ValueError(f"cannot rank by {by!r}: choose one of {', '.join(numeric)}")
         by_number = {trial.number: trial for trial in self.trials}
         ranked = []
