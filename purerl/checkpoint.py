@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from purerl import processes
 from purerl.configuration import to_json
 from purerl.types import Algorithm, Discrete, Environment, Space
 
@@ -251,7 +252,8 @@ class Checkpoints(NamedTuple):
                     raise CheckpointError(message) from error
                 warnings.warn(f"{message}; falling back to the one before", stacklevel=2)
             else:
-                tree = jax.device_put(unflatten(template, items[item]), sharding)
+                tree = unflatten(template, items[item])
+                tree = tree if processes.several() else jax.device_put(tree, sharding)
                 return items.metadata["run"], Progress(**items.metadata["progress"]), tree
         raise CheckpointError(f"{self.directory} holds no complete checkpoint")
 
@@ -275,27 +277,13 @@ def opened(directory: Path, read_only: bool = False) -> Iterator[Checkpoints]:
         raise CheckpointError(f"{directory} does not exist: there is nothing to load")
     with _quiet():
         if read_only:
-            options = ocp.CheckpointManagerOptions(read_only=True, **_alone())
+            options = ocp.CheckpointManagerOptions(read_only=True)
         else:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEEP, create=True, cleanup_tmp_directories=True, **_alone()
-            )
+            directory.mkdir(parents=True, exist_ok=True)
+            options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, cleanup_tmp_directories=True)
         manager = ocp.CheckpointManager(directory, options=options, item_names=("training", "policy", "metadata"))
     try:
         yield Checkpoints(manager, directory)
     finally:
         with _quiet():
             manager.close()
-
-
-def _alone() -> dict[str, Any]:
-    """The option that keeps orbax from waiting for other processes: each saves checkpoints of its own."""
-    if jax.process_count() == 1:
-        return {}
-    import orbax.checkpoint as ocp
-
-    this = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
-    )
-    return {"multiprocessing_options": alone}

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.extend
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from purerl import processes, trees
 
 Tree = TypeVar("Tree", bound=Any)
 AGENTS, DATA = "agents", "data"
@@ -21,14 +24,31 @@ HINT = "; on a CPU, purerl.use_all_cores() makes every core a device if it is ca
 
 
 class Layout(NamedTuple):
-    """How the agents of one program lie on the devices of this host."""
+    """How the agents of one program lie on the devices."""
 
     mesh: Mesh  # one axis, AGENTS or DATA
 
     @property
     def devices(self) -> list[Any]:
-        """The devices in use."""
-        return list(self.mesh.devices.flat)
+        """The devices in use, of this process."""
+        return [device for device in self.mesh.devices.flat if device.process_index == jax.process_index()]
+
+    def share(self, size: int) -> int:
+        """How many of `size` bytes spread over all devices lie on those of this process."""
+        return -(-size * len(self.devices) // self.mesh.size)
+
+    def put(self, tree: Tree) -> Tree:
+        """Arrays of this host, the same in every process, on the devices."""
+        if not processes.several():
+            return jax.device_put(tree, self.sharding)
+
+        def place(x: Any) -> jax.Array:
+            if trees.is_key(x):
+                return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+            whole = np.asarray(x)
+            return jax.make_array_from_callback(whole.shape, self.sharding, lambda index: whole[index])
+
+        return jax.tree.map(place, tree)
 
     @property
     def sharding(self) -> NamedSharding:
@@ -76,7 +96,15 @@ class Layout(NamedTuple):
 
 
 def over_agents(agents: int) -> Layout:
-    """Spread `agents` agents over as many devices of this host as divide their number."""
+    """Spread `agents` agents over as many devices of this host as divide their number.
+
+    Where several processes train together, over all devices of all of them; ValueError if those do not divide it.
+    """
+    if processes.several():
+        everywhere = jax.devices()
+        if agents % len(everywhere):
+            raise ValueError(f"{agents} agents cannot be spread evenly over {len(everywhere)} devices of all processes")
+        return Layout(_mesh(everywhere, AGENTS))
     local = jax.local_devices()
     count = max(n for n in range(1, len(local) + 1) if agents % n == 0)
     return Layout(_mesh(local[:count], AGENTS))

@@ -3,6 +3,7 @@
 `run` checks the arguments, plans the groups of iterations and guards the run directory; `host.driver` then does it.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import checkpoint
+from purerl import checkpoint, processes
 from purerl.devices import over_agents, over_data
 from purerl.host.compilation import Agents, Programs
 from purerl.host.driver import RunResult, Setup, execute
@@ -86,15 +87,22 @@ def run(
 def execute_in(
     directory: Path, setup: Setup, *, resume: bool, overwrite: bool = False, programs: Programs | None = None
 ) -> RunResult:
-    """`host.driver.execute` in a run directory of its own, with the checks and the files that belong to it."""
-    with run_directory.claimed(directory, resume=resume, overwrite=overwrite):
-        if (directory / run_directory.CONFIG).exists():
-            checkpoint.check(run_directory.read_config(directory)[0], setup.metadata, directory)
-        else:
-            run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
-        sinks = (jsonl(directory), *setup.sinks)
-        with checkpoint.opened(directory / run_directory.CHECKPOINTS) as checkpoints:
-            return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks), programs)
+    """`host.driver.execute` in a run directory of its own, with the checks and the files that belong to it.
+
+    Where several processes train together, the first one keeps the directory and listens.
+    """
+    with contextlib.ExitStack() as stack:
+        sinks: tuple[Sink, ...] = ()
+        if processes.first():
+            stack.enter_context(run_directory.claimed(directory, resume=resume, overwrite=overwrite))
+            if (directory / run_directory.CONFIG).exists():
+                checkpoint.check(run_directory.read_config(directory)[0], setup.metadata, directory)
+            else:
+                run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
+            sinks = (jsonl(directory), *setup.sinks)
+        processes.meet(f"{directory} is ready")
+        checkpoints = stack.enter_context(checkpoint.opened(directory / run_directory.CHECKPOINTS))
+        return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks), programs)
 
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from purerl import checkpoint
+from purerl import checkpoint, processes
 from purerl.report import run_directory
-from purerl.report.sweep_console import Display, sweep_console
+from purerl.report.sweep_console import Display, silent, sweep_console
 from purerl.run import seed_numbers
 from purerl.sweeps import directory as files
-from purerl.sweeps import plan, processes, summary
+from purerl.sweeps import plan, summary
 from purerl.sweeps.description import check_same, describe, saved_environment, saved_settings, saved_trial
 from purerl.sweeps.execute import Options, chunk_sizes, disk_warning, execute, saying_how_to_go_on
 from purerl.sweeps.plan import Program
@@ -78,7 +78,7 @@ def sweep(
         environments: your own by name: functions of their parameters.
         display: who is told of the progress (default: the console; `purerl.report.sweep_console.silent()`: nobody).
 
-    Under `purerl.sweeps.processes.connect`, every process calls this with the same arguments and trains its share.
+    After `purerl.processes.connect`, every process calls this with the same arguments; their devices train together.
 
     Raises ValueError for what is wrong with the space or an argument, FileExistsError if `directory` holds something,
     CheckpointError if `resume` finds another sweep there, MemoryError if one agent alone cannot fit; all of it before
@@ -95,9 +95,9 @@ def sweep(
     programs = tuple(plan.programs(trials, numbers, catalogue, evaluations))
     sizes = chunk_sizes(programs, options)
     described = describe(space, trials, numbers, programs, options, preset)
-    display = display or sweep_console()
+    display = (display or sweep_console()) if processes.first() else silent()
     directory = Path("runs") / f"sweep_{time.strftime('%Y%m%d-%H%M%S')}" if directory is None else Path(directory)
-    if processes.index() == 0:
+    if processes.first():
         with files.claimed(directory, resume=resume, overwrite=overwrite):
             sizes = _begin(directory, described, sizes)
             return _go(directory, trials, numbers, programs, sizes, options, display)
@@ -167,7 +167,7 @@ def _go(
     display: Display,
 ) -> SweepResult:
     """Train what is left, then let process 0 write the tables."""
-    if processes.index() == 0:
+    if processes.first():
         for line in [*summary.overview(programs, sizes), *disk_warning(programs, directory, options)]:
             display.note(line)
     names = {
@@ -183,7 +183,7 @@ def _go(
         display.stop()
     processes.meet("every chunk is trained")
     result = SweepResult(directory, trials, seeds, programs, tuple(sizes), options.evaluate_on)
-    if processes.index() == 0:
+    if processes.first():
         for line in summary.write(result):
             display.note(line)
     return result

@@ -121,9 +121,9 @@ def sweep(words: list[str]) -> None:
 
 
 def _start(names: str, options: SweepOptions, words: list[str]) -> None:
+    from purerl import processes
     from purerl.devices import use_all_cores
     from purerl.sweep import sweep as train
-    from purerl.sweeps import processes
 
     space, options = read(names, options, words)
     if options.resume and options.out is None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purerl import checkpoint, trees
+from purerl import checkpoint, processes, trees
 from purerl.checkpoint import Checkpoints, Progress
 from purerl.devices import Layout
 from purerl.evaluate import Evaluation
@@ -56,6 +56,13 @@ class Setup(NamedTuple):
     checkpoint_seconds: float = 0.0  # at least so long between two checkpoints; the last group is always saved
     unit: str = "seed"  # what the numbers of the agents are called
     resume_with: str = "purerl train --resume"  # the command that goes on, before the directory
+    until: int | None = None  # this piece of the run is finished after so many iterations; None: at its end
+    initial: tuple[Training, int] | None = None  # begin with this training, so many iterations old; it is donated
+
+    @property
+    def last(self) -> int:
+        """Iterations done when this is finished; schedules go on to those of the metadata."""
+        return self.metadata["iterations"] if self.until is None else self.until
 
     @property
     def what(self) -> str:
@@ -106,17 +113,22 @@ def execute(setup: Setup, programs: Programs | None = None) -> RunResult:
     metadata, layout = setup.metadata, setup.layout
     shapes = training_shapes(setup.learner, setup.agents)
     size = trees.nbytes(shapes)
-    memory.require(size, layout.devices, setup.what)
-    progress, training = Progress(0, 0.0, 0.0), None
+    initial, begin = setup.initial or (None, 0)
+    if initial is None:
+        memory.require(layout.share(size), layout.devices, setup.what)
+    progress, training = Progress(begin, 0.0, 0.0), None
     if setup.checkpoints is not None and setup.checkpoints.latest() is not None:
         saved, progress, training = setup.checkpoints.restore("training", shapes, layout.sharding)
         checkpoint.check(saved, metadata, setup.checkpoints.directory)
         setup.checkpoints.forget_after(progress.iteration)
     log = _read_log(setup, progress.iteration)
-    if training is not None and (progress.iteration == metadata["iterations"] or log.over(progress.iteration)):
+    if training is not None and (progress.iteration == setup.last or log.over(progress.iteration)):
         setup.note(f"nothing to do: the run in {setup.directory} was already finished")
         return _finish(setup, log, training, progress)
 
+    if training is None and initial is not None:
+        training = jax.device_put(initial, layout.sharding)
+        log.diverged |= np.asarray(training.diverged)
     if programs is None:
         programs = compiled(setup, size, fresh=training is None, iteration=progress.iteration)
     _require_all(setup, programs, size, restored=training is not None)
@@ -128,7 +140,7 @@ def execute(setup: Setup, programs: Programs | None = None) -> RunResult:
             on_failure.callback(sink.close, None)
         if training is None:
             assert programs.init is not None
-            training = programs.init(jax.device_put(setup.agents, layout.sharding))
+            training = programs.init(layout.put(setup.agents))
         training, progress = _loop(setup, programs, training, progress, log)
         on_failure.pop_all()  # nothing failed: the sinks are closed with the summary
     return _finish(setup, log, training, progress)
@@ -158,17 +170,17 @@ def _require_all(setup: Setup, programs: Programs, size: int, restored: bool) ->
     copied = size if setup.checkpoints is not None and size <= COPY_LIMIT else 0
     parts = f"{setup.what}, the work on it ({memory.human(programs.working_bytes)})"
     parts += f" and its copy for checkpoints ({memory.human(copied)})" if copied else ""
-    memory.require(size - allocated + programs.working_bytes + copied, setup.layout.devices, parts)
+    memory.require(setup.layout.share(size - allocated + programs.working_bytes + copied), setup.layout.devices, parts)
 
 
 def _loop(
     setup: Setup, programs: Programs, training: Training, progress: Progress, log: Log
 ) -> tuple[Training, Progress]:
     """Every group that is left, unless Ctrl-C or the divergence of every seed ends it before."""
-    total, group = setup.metadata["iterations"], setup.metadata["group"]
+    total, group = setup.last, setup.metadata["group"]
     checkpoints, began = setup.checkpoints, time.perf_counter() - progress.train_seconds
     copies = trees.nbytes(training) <= COPY_LIMIT
-    floats = jax.device_put(setup.agents.floats, setup.layout.sharding)
+    floats = setup.layout.put(setup.agents.floats)
 
     def seconds() -> float:
         return time.perf_counter() - began
@@ -186,7 +198,7 @@ def _loop(
             training, metrics, evaluation = programs.advance(floats, training, np.int32(iteration))
             iteration += group
             due = checkpoints is not None and iteration // group % setup.checkpoint_every == 0
-            due &= seconds() - saved_seconds >= setup.checkpoint_seconds
+            due &= bool(processes.agree([seconds() - saved_seconds >= setup.checkpoint_seconds])[0])
             snapshots = programs.snapshots(floats, training) if due else None
             to_save = (programs.copy(training) if copies else training, snapshots) if due else None
             if waiting is not None:
@@ -211,7 +223,7 @@ def _loop(
 
 def _report(setup: Setup, log: Log, group: Group, seconds: Callable[[], float]) -> None:
     """Fetch a group's numbers, look for divergence, and tell every sink."""
-    metrics, evaluation = jax.device_get((group.metrics, group.evaluation))
+    metrics, evaluation = processes.gather((group.metrics, group.evaluation))
     bad = diverged(metrics)
     seeds = np.array(setup.metadata["seeds"])
     if (bad & ~log.diverged).any():
@@ -260,7 +272,7 @@ def _read_log(setup: Setup, iteration: int) -> Log:
 
 def _finish(setup: Setup, log: Log, training: Training, progress: Progress) -> RunResult:
     """Write the summary and the picture, close the sinks; after a Ctrl-C, say how to go on and raise."""
-    ended = progress.iteration == setup.metadata["iterations"] or log.over(progress.iteration)
+    ended = progress.iteration == setup.last or log.over(progress.iteration)
     status = "interrupted" if not ended else "diverged" if log.diverged.all() else "finished"
     summary = summarise(
         setup.metadata,
@@ -268,11 +280,11 @@ def _finish(setup: Setup, log: Log, training: Training, progress: Progress) -> R
         **progress._asdict(),
         metrics=log.last_metrics,
         evaluation=log.last_evaluation,
-        best_score=np.asarray(training.best.score),
-        best_iteration=np.asarray(training.best.iteration),
+        best_score=processes.gather(training.best.score),
+        best_iteration=processes.gather(training.best.iteration),
         directory=setup.directory,
     )
-    if setup.directory is not None:
+    if setup.directory is not None and processes.first():
         run_directory.write_json(setup.directory / run_directory.SUMMARY, summary)
     for sink in setup.sinks:
         sink.close(summary)

@@ -5,15 +5,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+from purerl import processes
+
 
 @contextlib.contextmanager
 def deferred(note: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Within this context the first Ctrl-C only makes the yielded function answer True; the second one interrupts.
 
-    Signals reach the main thread only: in any other thread this does nothing.
+    Signals reach the main thread only: in any other thread this does nothing. Neither does it where several processes
+    train together: one of them cannot stop while the others go on, so there Ctrl-C interrupts at once.
     """
     requests: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or processes.several():
         yield lambda: False
         return
     previous = signal.getsignal(signal.SIGINT)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from purerl import checkpoint, trees
+from purerl import checkpoint, processes, trees
 from purerl.configuration import to_json
 from purerl.devices import over_agents
 from purerl.host import driver, memory
@@ -18,7 +18,7 @@ from purerl.report import run_directory
 from purerl.report.sweep_console import Display
 from purerl.run import execute_in
 from purerl.sweeps import directory as files
-from purerl.sweeps import plan, processes
+from purerl.sweeps import plan
 from purerl.sweeps.plan import Program
 from purerl.train import EvaluationPlan
 from purerl.types import Environment
@@ -47,12 +47,21 @@ class Piece(NamedTuple):
 
 def chunk_sizes(programs: Sequence[Program], options: Options) -> list[int]:
     """Agents per chunk of every program, the same for all processes. Raises MemoryError if an agent cannot fit."""
-    devices = jax.local_devices()
-    budget = plan.memory_budget(devices, options.memory)
-    sizes = [plan.chunk_size(program, budget, devices, parts=processes.count()) for program in programs]
+    budget, devices, several = _budget(options), len(jax.devices()), processes.several()
+    sizes = [plan.chunk_size(program, budget, devices, even=several) for program in programs]
     if options.chunk is not None:
-        sizes = [min(options.chunk, program.agents) for program in programs]
+        if several and options.chunk % devices:
+            raise ValueError(f"chunk must be a multiple of the {devices} devices of all processes, got {options.chunk}")
+        sizes = [min(options.chunk, size) for size in sizes]
     return processes.agree(sizes)
+
+
+def _budget(options: Options) -> int | None:
+    """Bytes that a chunk may use on the devices of all processes."""
+    budget = plan.memory_budget(jax.local_devices(), options.memory)
+    if budget is None or options.memory is not None:
+        return budget
+    return budget * jax.process_count()
 
 
 def pieces(programs: Sequence[Program], sizes: Sequence[int], directory: Path) -> list[Piece]:
@@ -73,26 +82,22 @@ def execute(
     """
     sizes = list(sizes)
     for p, program in enumerate(programs):
-        mine = _mine(pieces(programs, sizes, directory), p)
-        left = [piece for piece in mine if not files.finished(piece.directory)]
+        mine = [piece for piece in pieces(programs, sizes, directory) if piece.program == p]
+        done = processes.agree([int(files.finished(piece.directory)) for piece in mine])
+        left = [piece for piece, is_done in zip(mine, done, strict=True) if not is_done]
         for piece in mine:
             if piece not in left:
                 display.skip(program, piece.positions)
         if not left:
             continue
-        compiled, sizes[p] = _compile_to_fit(programs, p, sizes[p], left, options, display)
-        if len(left[0].positions) != sizes[p]:
-            left = _mine(pieces(programs, sizes, directory), p)
+        compiled, size = _compile_to_fit(programs, p, sizes[p], left, options, display)
+        if size != sizes[p]:
+            sizes[p] = size
+            left = [piece for piece in pieces(programs, sizes, directory) if piece.program == p]
             files.write_sizes(directory, sizes)
         for piece in left:
             _train(program, piece, compiled, options, display)
     return sizes
-
-
-def _mine(all_pieces: Sequence[Piece], program: int) -> list[Piece]:
-    """The chunks of a program that this process trains."""
-    of_program = [piece for piece in all_pieces if piece.program == program]
-    return [piece for piece in of_program if piece.number % processes.count() == processes.index()]
 
 
 def _compile_to_fit(
@@ -104,13 +109,13 @@ def _compile_to_fit(
     total = size * program.agent_bytes
     display.compiling(program, p, len(programs), size)
     compiled = driver.compiled(setup, total, fresh=True)
-    budget = plan.memory_budget(setup.layout.devices, options.memory)
+    budget = _budget(options)
     needed = total + compiled.working_bytes + min(total, driver.COPY_LIMIT)
     if budget is None or needed <= budget or options.chunk is not None:
         return compiled, size
-    smaller = plan.chunk_size(program, budget, setup.layout.devices, -(-needed // size), processes.count())
+    smaller = plan.chunk_size(program, budget, len(jax.devices()), -(-needed // size))
     begun = any(other.directory.exists() for other in left)
-    if smaller >= size or begun or processes.count() > 1:
+    if smaller >= size or begun or processes.several():
         raise MemoryError(
             f"a chunk of {size} agents needs {memory.human(needed)}, but the sweep may use {memory.human(budget)}: "
             f"give --chunk {smaller} or more memory"
@@ -154,7 +159,7 @@ def _train(program: Program, piece: Piece, compiled: Programs, options: Options,
     setup = _setup(program, piece, options, [display.sink(program, piece.positions)])
     result = execute_in(piece.directory, setup, resume=True, programs=compiled)
     del result  # its training lies in the checkpoint: the memory is for the next chunk
-    if options.keep == "policy":
+    if options.keep == "policy" and processes.first():
         forget_training(piece.directory)
 
 

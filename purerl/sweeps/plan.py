@@ -79,15 +79,15 @@ def programs(trials: Sequence[Trial], seeds: Sequence[int], catalogue: Catalogue
 
 
 def chunk_size(
-    program: Program, budget: int | None, devices: Sequence[Any], per_agent: int | None = None, parts: int = 1
+    program: Program, budget: int | None, devices: int, per_agent: int | None = None, even: bool = False
 ) -> int:
     """How many agents of a program train at a time: chunks as equal as possible that fit `budget` bytes.
 
     Args:
         budget: bytes; None: unlimited.
-        devices: each takes the same number of agents.
+        devices: how many there are; each takes the same number of agents.
         per_agent: bytes that an agent needs; default: a guess from the size of its training.
-        parts: processes that share the chunks evenly.
+        even: whether it must be a multiple of the devices.
 
     Raises MemoryError with the numbers if not even one agent fits.
     """
@@ -99,10 +99,9 @@ def chunk_size(
         )
     fits = math.inf if budget is None else max(1, budget // (per_agent or COPIES * program.agent_bytes))
     chunks = -(-program.agents // int(min(fits, program.agents)))
-    chunks = min(-(-chunks // parts) * parts, program.agents)
     size = -(-program.agents // chunks)
-    rounded = -(-size // len(devices)) * len(devices)
-    return rounded if rounded <= max(fits, len(devices)) and size >= len(devices) else size
+    rounded = -(-size // devices) * devices
+    return rounded if even or (rounded <= fits and size >= devices) else size
 
 
 def positions(program: Program, size: int) -> list[list[int]]:

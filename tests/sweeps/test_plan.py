@@ -12,7 +12,6 @@ from tests import toy_learner
 
 SMALL = {"num_envs": 2, "steps_per_iteration": 2, "batch_size": 4, "replay_capacity": 64, "warm_up_steps": 16}
 OWN = Catalogue({"toy": toy_learner}, {"corridor": toy_learner.corridor})
-DEVICES = jax.local_devices()
 
 
 def programs(space, seeds=2, samples=1, catalogue=OWN, total_steps=240):
@@ -72,23 +71,23 @@ def test_chunks_hold_every_agent_once_and_are_as_equal_as_possible():
     (program,) = programs(toy(learning_rate=[0.1, 0.2, 0.3, 0.4, 0.5]), seeds=2)
     needed = plan.COPIES * program.agent_bytes
     for fits, size in ((10, 10), (9, 5), (4, 4), (3, 3), (1, 1)):
-        assert plan.chunk_size(program, fits * needed, DEVICES[:1]) == size
+        assert plan.chunk_size(program, fits * needed, 1) == size
         chunks = plan.positions(program, size)
         assert {len(chunk) for chunk in chunks} == {size}
         new = [position for chunk in chunks for position in dict.fromkeys(chunk)]
         assert new == list(range(10))
-    assert plan.chunk_size(program, None, DEVICES[:1]) == 10
-    assert plan.chunk_size(program, None, ["a device"] * 4) == 12  # a multiple of the devices: 2 repeat
-    assert plan.chunk_size(program, None, DEVICES[:1], parts=2) == 5
-    assert plan.chunk_size(program, None, DEVICES[:1], parts=20) == 1
+    assert plan.chunk_size(program, None, 1) == 10
+    assert plan.chunk_size(program, None, 4) == 12  # a multiple of the devices: 2 repeat
+    assert plan.chunk_size(program, None, 4, even=True) == 12
+    assert plan.chunk_size(program, needed, 4, even=True) == 4
 
 
 def test_an_agent_that_cannot_fit_is_refused_with_the_numbers():
     (program,) = programs(toy(memory=10**6))
     with pytest.raises(MemoryError, match=r"one agent of toy on corridor needs 7\.\d MiB, .* may use 1000\.0 KiB"):
-        plan.chunk_size(program, 1000 * 1024, DEVICES[:1])
+        plan.chunk_size(program, 1000 * 1024, 1)
     with pytest.raises(MemoryError, match="more memory"):
-        plan.chunk_size(program, 4 * program.agent_bytes, DEVICES[:1], per_agent=5 * program.agent_bytes)
+        plan.chunk_size(program, 4 * program.agent_bytes, 1, per_agent=5 * program.agent_bytes)
 
 
 def test_the_bytes_of_an_agent_are_those_of_its_training():

@@ -9,9 +9,8 @@ import os
 import signal
 from typing import Any
 
-from purerl import sweep
+from purerl import processes, sweep
 from purerl.report.sweep_console import Display, silent
-from purerl.sweeps import processes
 from tests import toy_learner
 
 WORKER = __file__

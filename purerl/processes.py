@@ -1,8 +1,11 @@
-"""Several processes, on one host or many, that share a sweep.
+"""Several processes, on one host or many, that train together: one program over all their devices.
 
-Agents are independent, so the processes share nothing but the plan: each trains chunks of its own on its own devices
-and writes them itself. They meet at the beginning and at the end only; a process that dies takes no other with it.
+Every process makes the same calls with the same arguments. Agents lie on the devices of all processes, each of which
+writes its own share of every checkpoint; the first one keeps the directory, the numbers and the console. They need a
+file system that all of them see.
 """
+
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +15,7 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
     """`jax.distributed.initialize`: call it before anything else; without arguments it reads SLURM's variables.
 
     Args:
-        coordinator: HOST:PORT of process 0.
+        coordinator: HOST:PORT of the first process, seen from all.
         processes: how many there are.
         process: which of them this is, from 0.
 
@@ -24,28 +27,37 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
     jax.distributed.initialize(coordinator, processes, process)
 
 
-def index() -> int:
-    """Which process this is, from 0."""
-    return jax.process_index()
+def several() -> bool:
+    """Whether there is more than this process."""
+    return jax.process_count() > 1
 
 
-def count() -> int:
-    """How many processes share the sweep; 1 without `connect`."""
-    return jax.process_count()
+def first() -> bool:
+    """Whether this is the process that writes and talks."""
+    return jax.process_index() == 0
 
 
 def meet(name: str) -> None:
     """Wait until every process has come here."""
-    if count() > 1:
+    if several():
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
 
 
 def agree(numbers: list[int]) -> list[int]:
-    """Those of process 0, for everybody."""
-    if count() == 1:
+    """Those of the first process, for everybody."""
+    if not several() or not numbers:
         return numbers
     from jax.experimental import multihost_utils
 
     return [int(x) for x in multihost_utils.broadcast_one_to_all(np.asarray(numbers, np.int32))]
+
+
+def gather(tree: Any) -> Any:
+    """Arrays that lie on the devices of all processes, whole and on the host of each."""
+    if not several():
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)
