@@ -20,7 +20,7 @@ import tyro
 from matplotlib.ticker import EngFormatter
 
 from purerl import make, ppo, run
-from purerl.report.plots import COLOURS, DASHES
+from purerl.report.pictures.learning_curve import COLOURS, DASHES
 from purerl.sweeps import population
 from purerl.sweeps.space import log_uniform, uniform
 

@@ -3,10 +3,12 @@
 import ast
 import dataclasses
 import importlib.util
+import sys
 import textwrap
+import warnings
 import zlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -58,12 +60,16 @@ class RenderOptions:
 
 @dataclasses.dataclass(frozen=True)
 class PlotOptions:
-    """Draw the learning curves of one or several runs."""
+    """Draw the learning curves of runs, every picture of a sweep, or sweeps and runs against each other."""
 
     directories: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The run directories."""
+    """The directories of runs or sweeps."""
     out: Path | None = None
-    """The picture to write (default: learning_curve.png in the run directory; of several: ./learning_curves.png)."""
+    """Of runs: the picture to write (default: learning_curve.png in the run directory; of several:
+    ./learning_curves.png). With a sweep among them: the directory of the pictures (default: figures in the directory of
+    the sweep; of several: ./figures)."""
+    format: Literal["png", "svg", "both"] | None = None
+    """What to write (default: of runs what --out ends with, or PNG; of sweeps both)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,12 +154,44 @@ def plot(words: list[str]) -> None:
     """`purerl plot DIR...`."""
     options = tyro.cli(PlotOptions, prog="purerl plot", args=words)
     if not options.directories:
-        raise ValueError("give at least one run directory")
-    from purerl.report.plots import learning_curve
+        raise ValueError("give at least one directory of a run or a sweep")
+    from purerl.sweeps.directory import is_sweep
+
+    draw = _plot_sweeps if any(map(is_sweep, options.directories)) else _plot_runs
+    for path in draw(options):
+        print(path)
+
+
+def _plot_runs(options: PlotOptions) -> list[Path]:
+    from purerl.report.pictures.learning_curve import learning_curve
     from purerl.report.run_directory import LEARNING_CURVE
 
     alone = options.directories[0] / LEARNING_CURVE if len(options.directories) == 1 else Path("learning_curves.png")
-    print(learning_curve(options.directories, options.out or alone))
+    out = options.out or alone
+    outs = [out] if options.format is None else [out.with_suffix(f".{kind}") for kind in _formats(options)]
+    return [learning_curve(options.directories, path) for path in outs]
+
+
+def _plot_sweeps(options: PlotOptions) -> list[Path]:
+    from purerl.report.pictures.sweep_plots import compare, draw, read_tables
+    from purerl.sweeps.directory import FIGURES
+
+    if options.out is not None and options.out.suffix in (".png", ".svg"):
+        raise ValueError(f"a sweep has several pictures: --out must be a directory for them, got {options.out}")
+    first, formats = options.directories[0], _formats(options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        if len(options.directories) == 1:
+            paths = draw(read_tables(first), options.out or first / FIGURES, formats)
+        else:
+            paths = compare(options.directories, options.out or Path(FIGURES), formats)
+    for warning in [one for one in caught if one.category is UserWarning]:
+        print(f"purerl plot: {warning.message}", file=sys.stderr)
+    return paths
+
+
+def _formats(options: PlotOptions) -> tuple[str, ...]:
+    return (options.format,) if options.format in ("png", "svg") else ("png", "svg")
 
 
 def list_names(words: list[str]) -> None:

@@ -47,7 +47,7 @@ def picture(directory: Path) -> Sink:
     def close(summary: dict[str, Any] | None) -> None:
         returns = [summary["evaluation"], *summary["episode_return_per_seed"]] if summary else []
         if any(x is not None for x in returns):
-            from purerl.report.plots import learning_curve
+            from purerl.report.pictures.learning_curve import learning_curve
 
             learning_curve([directory], directory / run_directory.LEARNING_CURVE)
 

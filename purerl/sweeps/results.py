@@ -76,6 +76,11 @@ class SweepResult:
         """The fields that the space names, in its order."""
         return list(dict.fromkeys(name for trial in self.trials for name in trial.settings))
 
+    @property
+    def environments(self) -> list[str]:
+        """The names of the environments, in their order."""
+        return list(dict.fromkeys(trial.environment for trial in self.trials))
+
     def table(self) -> Any:
         """A pandas DataFrame with one row per agent and evaluation (or report), sorted by agent and iteration.
 
@@ -124,14 +129,23 @@ class SweepResult:
         return dataset
 
     def ranking(
-        self, by: str = "final_return", aggregate: Callable[..., Any] = interquartile_mean, maximise: bool = True
+        self,
+        by: str = "final_return",
+        env: str | None = None,
+        aggregate: Callable[..., Any] = interquartile_mean,
+        maximise: bool = True,
     ) -> list[Ranked]:
         """Trials from best to worst by `aggregate` over seeds of a column of `agents()`.
 
         A trial with a diverged seed comes after all that have none: its scores are those of frozen policies.
-        Raises ValueError for an unknown column.
+        Raises ValueError for an unknown column, or where the sweep has several environments and `env` names none:
+        returns of different environments cannot be compared.
         """
         agents = self.agents()
+        if env is None and len(self.environments) > 1:
+            raise ValueError(f"say which environment to rank on: env = {' or '.join(map(repr, self.environments))}")
+        if env is not None:
+            agents = agents[[self.trials[number].environment == env for number in agents["trial"]]]
         numeric = list(agents.select_dtypes("number").columns)
         if by not in numeric:
             raise ValueError(f"cannot rank by {by!r}: choose one of {', '.join(numeric)}")

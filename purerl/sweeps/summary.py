@@ -1,7 +1,7 @@
 """A sweep in words and files: what will be trained, and what was found."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from purerl.configuration import to_json
@@ -40,40 +40,55 @@ def write(result: SweepResult) -> list[str]:
     table, agents = result.table(), result.agents()
     run_directory.replace_text(result.directory / files.TABLE, table.to_csv(index=False))
     run_directory.replace_text(result.directory / files.AGENTS, agents.to_csv(index=False))
-    ranked = result.ranking() if len(agents) else []
+    ranked = {env: result.ranking(env=env)[:TOP] for env in result.environments} if len(agents) else {}
     lost = agents[agents["diverged"]] if len(agents) else agents
-    top = [
-        {
-            "trial": one.trial.number,
-            "settings": to_json(one.trial.settings),
-            "final_return": {
-                "iqm": one.estimate.value,
-                "low": _finite(one.estimate.low),
-                "high": _finite(one.estimate.high),
-            },
-            "diverged_seeds": one.diverged,
-        }
-        for one in ranked[:TOP]
-    ]
     summary = {
         "agents": len(agents),
         "programs": len(result.programs),
         "diverged_agents": lost["agent"].astype(int).tolist() if len(lost) else [],
-        "best_trials": top,
+        "best_trials": {env: [_described(one) for one in best] for env, best in ranked.items()},
     }
     run_directory.write_json(result.directory / files.SUMMARY, summary)
-    return report(result, ranked)
+    return report(result, ranked, lost)
 
 
-def report(result: SweepResult, ranked: Sequence[Any]) -> list[str]:
-    """The end of a sweep in words: the best trials, each with its interval, and where everything is."""
-    varying = [n for n in result.fields if len({repr(trial.value(n)) for trial in result.trials}) > 1]
-    lines = [f"final return, interquartile mean over {len(result.seeds)} seeds:"]
-    for one in ranked[:TOP]:
-        settings = ", ".join(f"{name}={_short(one.trial.value(name))}" for name in varying) or "the only setting"
-        lost = f", {one.diverged} diverged" if one.diverged else ""
-        lines.append(f"  {in_words(one.estimate)}{lost}: {settings} (trial {one.trial.number})")
-    return [*lines, f"results: {result.directory} (purerl plot {result.directory})"]
+def report(result: SweepResult, ranked: Mapping[str, Sequence[Ranked]], lost: Any) -> list[str]:
+    """The end of a sweep in words: its best trials with their intervals, what diverged, and where everything is.
+
+    Args:
+        ranked: the best trials of each environment.
+        lost: the rows of `agents()` that diverged.
+    """
+    fields = [n for n in result.fields if len({repr(trial.value(n)) for trial in result.trials}) > 1 and n != "env"]
+
+    def words(values: Callable[[str], Any]) -> str:
+        return ", ".join(f"{name}={_short(values(name))}" for name in fields) or "the only setting"
+
+    lines = []
+    for env, best in ranked.items():
+        lines.append(f"{env}: final return, interquartile mean over {len(result.seeds)} seeds")
+        for one in best:
+            also = f", {one.diverged} diverged" if one.diverged else ""
+            lines.append(f"  {in_words(one.estimate)}{also}: {words(one.trial.value)} (trial {one.trial.number})")
+    if len(lost):
+        lines.append(f"{len(lost)} agents diverged (a loss was not finite) and were frozen:")
+    for row in lost.to_dict("records")[:TOP]:
+        where = f"seed {row['seed']}, {row['env']}, by iteration {row['diverged_at']:.0f}"
+        lines.append(f"  agent {row['agent']}: {words(row.get)} ({where})")
+    if len(lost) > TOP:
+        lines.append(f"  and {len(lost) - TOP} more: {result.directory / files.AGENTS}")
+    return [*lines, f"results: {result.directory} (pictures: purerl plot {result.directory})"]
+
+
+def _described(one: Ranked) -> dict[str, Any]:
+    """A trial in `summary.json`."""
+    interval = {name: _finite(getattr(one.estimate, name)) for name in ("low", "high")}
+    return {
+        "trial": one.trial.number,
+        "settings": to_json(one.trial.settings),
+        "final_return": {"iqm": one.estimate.value, **interval, "confidence": one.estimate.confidence},
+        "diverged_seeds": one.diverged,
+    }
 
 
 def _short(value: Any) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purerl.report import run_directory
-from purerl.report.plots import learning_curve, read_curve
+from purerl.report.pictures.learning_curve import learning_curve, read_curve
 from purerl.report.rendering import film, save_gif
 from purerl.types import Policy
 from tests.toy_learner import corridor

@@ -1,5 +1,6 @@
 """Sweeps end to end with the toy learner: compiles, tables, divergence, kills, resumes, refusals."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from purerl.host import driver
 from purerl.report.sweep_console import silent
 from purerl.sweep import load, resume
 from purerl.sweeps import directory as files
+from purerl.sweeps.summary import report
 from purerl.train import advance
 from tests import toy_learner
 from tests.sweeps.worker import OWN, SPACE, WORKER, quiet_sweep
@@ -143,6 +145,9 @@ def test_a_diverged_agent_is_frozen_and_its_neighbours_do_not_notice(tmp_path):
     summary = json.loads((tmp_path / "mixed" / "summary.json").read_text())
     assert summary["diverged_agents"] == lost.agent.tolist()
     assert mixed.best().diverged == 0
+    said = "\n".join(report(mixed, {"corridor": mixed.ranking()}, lost))
+    assert f"{len(lost)} agents diverged" in said
+    assert all(f"agent {row.agent}: explode_above=0.5 (seed {row.seed}, " in said for row in lost.itertuples())
 
 
 def test_ranking_is_by_the_interquartile_mean_over_seeds(whole):
@@ -157,6 +162,13 @@ def test_ranking_is_by_the_interquartile_mean_over_seeds(whole):
     )
     with pytest.raises(ValueError, match="cannot rank by 'retrun': choose one of"):
         whole.best(by="retrun")
+    here, there = whole.trials[:3], [t._replace(environment="elsewhere") for t in whole.trials[3:]]
+    mixed = dataclasses.replace(whole, trials=(*here, *there))
+    with pytest.raises(ValueError, match="env = 'corridor' or 'elsewhere'"):
+        mixed.best()
+    assert [one.trial.number for one in mixed.ranking(env="corridor")] == [
+        one.trial.number for one in ranking if one.trial.number < 3
+    ]
 
 
 def test_an_agent_can_be_evaluated_and_trained_on(whole):

@@ -59,7 +59,7 @@ def read_curve(directory: Path) -> Curve:
 
 
 def learning_curve(directories: Sequence[Path], out: Path) -> Path:
-    """Draw the runs in `directories` into the picture `out` (replaced in one step) and return its path."""
+    """Draw the runs in `directories` into the picture `out`, PNG or SVG by its name (see `save`); returns its path."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -78,8 +78,24 @@ def learning_curve(directories: Sequence[Path], out: Path) -> Path:
     axes.margins(x=0.01)
     title = "median, 25 to 75 % of seeds" if len(curves) > 1 else None
     axes.legend(frameon=False, fontsize="small", title=title, title_fontsize="small")
+    return save(figure, out)
+
+
+def save(figure: Any, out: Path) -> Path:
+    """Write a matplotlib figure into `out` in one step and return its path; the format is that of its suffix, else PNG.
+
+    The same figure gives the same bytes. The text of an SVG stays text, which can be searched and edited.
+    """
+    from matplotlib import rc_context
+
+    kind = out.suffix.lstrip(".").lower() or "png"
     temporary = out.with_name(f".{out.name}.tmp")
-    figure.savefig(temporary, format=out.suffix.lstrip(".") or "png")
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "purerl"}):
+        try:
+            figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     temporary.replace(out)
     return out
 
