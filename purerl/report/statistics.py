@@ -80,7 +80,8 @@ def estimate(
 
     Not the plain percentile interval, which is too narrow (89 to 94 % instead of 95 %), but a wider one (see
     `purerl.report.bootstrap`). Coverage measured at 95 %, on the interquartile mean of normal, exponential, beta(4, 1)
-    and bimodal scores: 93 to 97.5 % for 5, 10 and 30 runs of one task, 5 and 10 runs of five. It falls short, and cannot but do so,
+    and bimodal scores: 93 to 97.5 % for 5, 10 and 30 runs of one task, 5 and 10 runs of five. It falls short, and
+    cannot but do so,
 
       - with 2 to 4 runs of one task if the scores are bimodal (87, 79, 89 %): all runs may fall into one mode
         (normal and exponential scores: 93 to 97 %);

@@ -11,7 +11,7 @@ from purerl.report.statistics import in_words
 from purerl.sweeps import directory as files
 from purerl.sweeps import plan
 from purerl.sweeps.plan import Program
-from purerl.sweeps.results import SweepResult
+from purerl.sweeps.results import Ranked, SweepResult
 
 TOP = 10  # trials
 
