@@ -21,7 +21,9 @@ class EvaluateOptions:
     """Play episodes with the policies of a run and print their returns: of the best and of the last parameters."""
 
     directory: Run
-    """The run directory."""
+    """The directory of a run or a sweep."""
+    agent: int | None = None
+    """Of a sweep: the number of the agent, see agents.csv (default: the first one of the best setting)."""
     episodes: int = 128
     """Episodes per agent."""
     seed: int = 0
@@ -41,11 +43,13 @@ class RenderOptions:
     """Film an episode of one agent as a GIF."""
 
     directory: Run
-    """The run directory."""
+    """The directory of a run or a sweep."""
+    agent: int | None = None
+    """Of a sweep: the number of the agent, see agents.csv (default: the first one of the best setting)."""
     out: Path | None = None
-    """The picture to write (default: episode.gif in the run directory)."""
+    """The picture to write (default: episode.gif in the run directory, figures/agent_N.gif in that of a sweep)."""
     seed_index: int = 0
-    """Which of the trained agents, from 0."""
+    """Of a run: which of its agents, from 0."""
     seed: int = 0
     """Seed of the episode."""
     max_steps: int | None = None
@@ -80,6 +84,11 @@ class ListOptions:
 def evaluate(words: list[str]) -> None:
     """`purerl evaluate DIR`."""
     options = tyro.cli(EvaluateOptions, prog="purerl evaluate", args=words)
+    if _asks_for_an_agent(options):
+        from purerl.cli import agents
+
+        agents.evaluate(options, _own_stream(options.seed))
+        return
     import jax
     import numpy as np
     from rich.console import Console
@@ -132,6 +141,11 @@ def render(words: list[str]) -> None:
     options = tyro.cli(RenderOptions, prog="purerl render", args=words)
     if options.best and options.last:
         raise ValueError("--best and --last contradict each other")
+    if _asks_for_an_agent(options):
+        from purerl.cli import agents
+
+        agents.render(options, _own_stream(options.seed))
+        return
     import jax
 
     from purerl import saved
@@ -207,6 +221,17 @@ def list_names(words: list[str]) -> None:
     wrap = textwrap.TextWrapper(110, subsequent_indent=" " * 14, break_on_hyphens=False)
     for suite, members in _by_suite(names()).items():
         print(wrap.fill(f"  {suite:<12}{' '.join(members)}"))
+
+
+def _asks_for_an_agent(options: EvaluateOptions | RenderOptions) -> bool:
+    """Whether the directory is that of a sweep. Raises ValueError for an agent of a run."""
+    from purerl.sweeps.directory import is_sweep
+
+    if is_sweep(options.directory):
+        return True
+    if options.agent is not None:
+        raise ValueError(f"--agent is for sweeps, and {options.directory} is none")
+    return False
 
 
 def _first_line(module: str) -> str:

@@ -1,0 +1,79 @@
+"""`purerl evaluate | render` for one agent of a sweep."""
+
+from pathlib import Path
+from typing import Any
+
+from purerl.sweeps.results import Agent
+
+
+def of_sweep(directory: Path, number: int | None) -> Agent:
+    """An agent of a sweep: by its number, else the first of the best setting.
+
+    Raises ValueError where the sweep has several environments and no number is given.
+    """
+    from purerl.sweep import load
+
+    result = load(directory)
+    if number is None:
+        number = result.best().trial.number * len(result.seeds)
+    return result.agent(number)
+
+
+def described(agent: Agent) -> str:
+    """'agent 12: learning_rate=0.001, seed 4'."""
+    settings = ", ".join(f"{name}={value}" for name, value in agent.trial.settings.items())
+    return f"agent {agent.number}: {settings}, seed {agent.seed}"
+
+
+def evaluate(options: Any, key: Any) -> None:
+    """Play episodes with one agent and print its returns."""
+    import jax
+    import numpy as np
+    from rich.console import Console
+
+    from purerl.evaluate import evaluate as play
+    from purerl.report.records import summarise_evaluation
+    from purerl.report.run_directory import dumps
+    from purerl.report.tables import facts, return_table
+
+    agent = of_sweep(options.directory, options.agent)
+    environment = agent.environment
+    if environment is None:
+        raise ValueError(f"{agent.algorithm.name} has no environment to evaluate on")
+    evaluated = bool(np.isfinite(agent.best.score))
+    if options.best and not evaluated:
+        raise ValueError(f"{options.directory} was never evaluated during training: there are no best parameters")
+    wanted = {"best": options.best, "last": options.last} if options.best or options.last else {"best": evaluated}
+    if not any(wanted.values()):
+        wanted = {"last": True}
+    results = {}
+    for which in (name for name, is_wanted in wanted.items() if is_wanted):
+        policy = agent.policy(best=which == "best", greedy=not options.sampled)
+        played = jax.jit(lambda key, policy=policy: play(policy, environment, key, options.episodes))(key)
+        results[which] = summarise_evaluation(*(np.asarray(x)[None] for x in played))
+    if options.json:
+        print(dumps({"agent": agent.number, "seeds": [agent.seed], "episodes": options.episodes, **results}))
+        return
+    output = Console()
+    for which, result in results.items():
+        columns = {name.removesuffix("_per_seed").replace("return_", ""): values for name, values in result.items()}
+        title = f"{agent.algorithm.name} on {environment.name}: {which} parameters"
+        output.print(return_table(title, [agent.seed], columns))
+    actions = "sampled" if options.sampled else "greedy"
+    output.print(
+        facts({"sweep": f"{options.directory}, {described(agent)}", "episodes": f"{options.episodes}, {actions}"})
+    )
+
+
+def render(options: Any, key: Any) -> None:
+    """Film an episode of one agent."""
+    from purerl.report.rendering import film, save_gif
+
+    agent = of_sweep(options.directory, options.agent)
+    if agent.environment is None:
+        raise ValueError(f"{agent.algorithm.name} has no environment to film")
+    made = film(agent.policy(best=options.best), agent.environment, key, options.max_steps)
+    default = options.directory / "figures" / f"agent_{agent.number}.gif"
+    default.parent.mkdir(exist_ok=True)
+    out = save_gif(made.frames, options.out or default, options.frames_per_second)
+    print(f"{described(agent)}\n{out}: {len(made.frames)} frames, return {made.episode_return:g}")
