@@ -68,6 +68,8 @@ def sweep_console(terminal: Console | None = None) -> Display:
         spent = {"steps": 0}
 
         def open_(information: RunInformation) -> None:
+            if not state["session"]:
+                state["began"] = time.perf_counter()  # compiling the first program does not count
             spent["steps"] = information.env_steps * len(new)
             state["done"] += spent["steps"]
 
