@@ -13,12 +13,6 @@ QUICKER = {
     "seeds=8": "seeds=3",
     "(256, 256)": "(8,)",
 }
-    "200_000": "4_000",
-    "100_000": "1_400",
-    "samples=16": "samples=2",
-    "seeds=8": "seeds=3",
-    "(256, 256)": "(8,)",
-}
 
 
 def test_the_examples_run(capsys, tmp_path, monkeypatch):
