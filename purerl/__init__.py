@@ -17,6 +17,7 @@ from purerl.devices import use_all_cores
 from purerl.environments import make, vectorize
 from purerl.evaluate import Evaluation, evaluate
 from purerl.run import run
+from purerl.search import search
 from purerl.sweep import sweep
 from purerl.sweeps.space import choice, grid, log_uniform, uniform, when
 from purerl.train import EvaluationPlan, train
@@ -43,6 +44,7 @@ __all__ = [
     "make",
     "ppo",
     "run",
+    "search",
     "sweep",
     "train",
     "uniform",

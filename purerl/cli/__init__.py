@@ -1,4 +1,4 @@
-"""The command line: `purerl train | sweep | evaluate | render | plot | list`.
+"""The command line: `purerl train | sweep | search | evaluate | render | plot | list`.
 
 This module imports nothing itself, so that help and mistakes answer soon; every command imports what it needs.
 """
@@ -20,6 +20,10 @@ commands:
                     train every setting with every seed, in few programs   (more: purerl sweep --help)
   sweep --resume DIR
                     go on with a sweep that was stopped or killed
+  search ALGORITHM --env NAME "FIELD=log_uniform(LOW, HIGH)" ... [--trials N] ...
+                    let Optuna find the best setting   (more: purerl search --help)
+  search --resume DIR
+                    go on with a search that was stopped or killed
   evaluate DIR      play episodes with the saved policies and print their returns
   render DIR        film an episode as a GIF
   plot DIR...       draw the learning curves of one or several runs
@@ -31,7 +35,13 @@ example:
 TRACEBACK = "PURERL_TRACEBACK"  # set this environment variable to see where an error came from
 
 
-EXPECTED = (ValueError, ImportError, OSError, MemoryError)  # what mistakes raise; their messages say what to do
+EXPECTED = (
+    ValueError,
+    IndexError,
+    ImportError,
+    OSError,
+    MemoryError,
+)  # what mistakes raise; their messages say what to do
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +78,10 @@ def _command(name: str) -> Callable[[list[str]], None]:
         from purerl.cli.sweep import sweep
 
         return sweep
+    if name == "search":
+        from purerl.cli.search import search
+
+        return search
     if name in ("evaluate", "render", "plot", "list"):
         from purerl.cli import runs
 
@@ -75,5 +89,5 @@ def _command(name: str) -> Callable[[list[str]], None]:
         return commands.get(name, runs.list_names)
     from purerl.configuration import nearest
 
-    commands = ["train", "sweep", "evaluate", "render", "plot", "list"]
+    commands = ["train", "sweep", "search", "evaluate", "render", "plot", "list"]
     raise ValueError(f"there is no such command: {nearest(name, commands)}")

@@ -207,7 +207,9 @@ def test_every_combination_of_lists_is_a_study_with_its_own_axes(tmp_path):
         "learning_rate": uniform(0.1, 0.3),
         "explode_above": when(uniform(0.5, 1.0), num_envs=3),
     }
-    result = quiet_search(tmp_path / "search", space, trials=4, generation=1, seeds=1, halving=None, evaluations=2)
+    options = {"trials": 4, "generation": 1, "seeds": 1, "halving": None, "evaluations": 2}
+    options["evaluate_on"] = toy_learner.corridor(limit=1)
+    result = quiet_search(tmp_path / "search", space, **options)
     trials = result.trials()
     assert trials.num_envs.tolist() == [2, 3, 2, 3]
     assert trials.study.tolist() == [0, 1, 0, 1]
@@ -216,7 +218,12 @@ def test_every_combination_of_lists_is_a_study_with_its_own_axes(tmp_path):
     assert set(result.studies[0].trials[0].params) == {"learning_rate"}
     assert set(result.studies[1].trials[0].params) == {"learning_rate", "explode_above"}
     assert trials.explode_above[trials.num_envs == 2].tolist() == [0.0, 0.0]
-    assert not list((tmp_path / "search").rglob("checkpoints/*/training"))
+    assert result.table()["length"].eq(1).all()  # evaluated where an episode takes one step
+    again = load(tmp_path / "search", **OWN)
+    pd.testing.assert_frame_equal(again.table(), result.table(), check_exact=True)
+    assert again.agent(3).environment.max_steps == 1
+    with pytest.raises(CheckpointError, match="evaluate_on"):
+        quiet_search(tmp_path / "search", space, **{**options, "evaluate_on": None}, resume=True)
 
 
 def test_a_trial_with_a_diverged_seed_has_failed_and_is_never_told_a_nan(tmp_path):
