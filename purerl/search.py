@@ -8,7 +8,8 @@
     print(result.best().trial.settings, result.best().estimate)
 
 `sweep` covers a space evenly and says how a field acts; `search` spends its steps where it is good. It needs Optuna
-(`pip install "purerl[search]"`). See `purerl.sweeps.branches` for the space, `purerl.sweeps.halving` for the pruning.
+(`pip install "purerl[search]"`). See `purerl.sweeps.search.branches` for the space and `purerl.sweeps.search.halving` for
+the pruning.
 """
 
 import time
@@ -20,13 +21,14 @@ from purerl import processes
 from purerl.report import run_directory
 from purerl.report.sweep_console import Display, sweep_console
 from purerl.run import seed_numbers
-from purerl.sweeps import proposals, search_plan
-from purerl.sweeps import search_directory as files
 from purerl.sweeps.description import saved_environment
-from purerl.sweeps.halving import Halving
-from purerl.sweeps.search_loop import execute
-from purerl.sweeps.search_plan import Options
-from purerl.sweeps.search_results import SearchResult
+from purerl.sweeps.search import directory as files
+from purerl.sweeps.search import plan as search_plan
+from purerl.sweeps.search import proposals
+from purerl.sweeps.search.halving import Halving
+from purerl.sweeps.search.loop import execute
+from purerl.sweeps.search.plan import Options
+from purerl.sweeps.search.results import SearchResult
 from purerl.sweeps.space import from_data
 from purerl.sweeps.trials import Catalogue
 from purerl.types import Environment
@@ -69,7 +71,7 @@ def search(
         seeds: how many agents per setting, or the list of their seeds; `seed` is added to each.
         seed: the first seed.
         total_steps: environment steps per agent, where the space does not say (default: the preset's, else 500,000).
-        directory: where everything goes (default: runs/search_TIME); see `purerl.sweeps.search_directory`.
+        directory: where everything goes (default: runs/search_TIME); see `purerl.sweeps.search.directory`.
         evaluations: how often an agent is evaluated over the whole of its training.
         episodes: per evaluation and agent.
         evaluate_on: the environment to evaluate on (default: the one the agent is trained on).

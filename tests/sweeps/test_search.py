@@ -21,10 +21,10 @@ from purerl.host import driver
 from purerl.report.statistics import interquartile_mean
 from purerl.report.sweep_console import silent
 from purerl.search import Halving, load, resume, search
-from purerl.sweeps import proposals
-from purerl.sweeps import search_directory as files
-from purerl.sweeps.halving import Rung, ladder, promoted
-from purerl.sweeps.proposals import Told
+from purerl.sweeps.search import directory as files
+from purerl.sweeps.search import proposals
+from purerl.sweeps.search.halving import Rung, ladder, promoted
+from purerl.sweeps.search.proposals import Told
 from purerl.train import advance
 from tests import toy_learner
 from tests.sweeps.search_worker import SEARCHED, WORKER, quiet_search

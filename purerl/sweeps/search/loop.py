@@ -11,14 +11,14 @@ from purerl.configuration import to_json
 from purerl.report import run_directory
 from purerl.report.statistics import in_words
 from purerl.report.sweep_console import Display
-from purerl.sweeps import proposals
-from purerl.sweeps import search_directory as files
-from purerl.sweeps.generations import Outcome, Plan, outcomes
 from purerl.sweeps.plan import Program
 from purerl.sweeps.results import Ranked
-from purerl.sweeps.search_plan import Options
-from purerl.sweeps.search_results import SearchResult
-from purerl.sweeps.search_training import Trainer
+from purerl.sweeps.search import directory as files
+from purerl.sweeps.search import proposals
+from purerl.sweeps.search.generations import Outcome, Plan, outcomes
+from purerl.sweeps.search.plan import Options
+from purerl.sweeps.search.results import SearchResult
+from purerl.sweeps.search.training import Trainer
 from purerl.sweeps.trials import Trial
 
 TOP = 10  # trials

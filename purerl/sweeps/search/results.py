@@ -11,11 +11,11 @@ import numpy as np
 from purerl.host.compilation import snapshot_shapes, training_shapes
 from purerl.report import run_directory
 from purerl.report.statistics import estimate
-from purerl.sweeps import proposals
-from purerl.sweeps import search_directory as files
-from purerl.sweeps.generations import Outcome, Piece, Plan, outcomes, pieces
 from purerl.sweeps.results import CLOCK, EVALUATION, Agent, Ranked
-from purerl.sweeps.search_training import restore
+from purerl.sweeps.search import directory as files
+from purerl.sweeps.search import proposals
+from purerl.sweeps.search.generations import Outcome, Piece, Plan, outcomes, pieces
+from purerl.sweeps.search.training import restore
 from purerl.sweeps.trials import Trial
 from purerl.train import Training
 

@@ -21,7 +21,7 @@ from purerl.report import run_directory
 from purerl.report.sweep_console import Display
 from purerl.run import execute_in
 from purerl.sweeps.execute import forget_training
-from purerl.sweeps.generations import Piece, Plan, pieces
+from purerl.sweeps.search.generations import Piece, Plan, pieces
 from purerl.sweeps.trials import Trial
 from purerl.train import EvaluationPlan, Training
 

@@ -11,12 +11,12 @@ from purerl.devices import over_agents
 from purerl.host import memory
 from purerl.report.statistics import interquartile_mean, mean
 from purerl.sweeps import plan as sweep_plan
-from purerl.sweeps import proposals
-from purerl.sweeps import search_directory as files
-from purerl.sweeps.branches import Branch, branches
-from purerl.sweeps.generations import Plan, Study
-from purerl.sweeps.halving import Halving, ladder
 from purerl.sweeps.plan import Program
+from purerl.sweeps.search import directory as files
+from purerl.sweeps.search import proposals
+from purerl.sweeps.search.branches import Branch, branches
+from purerl.sweeps.search.generations import Plan, Study
+from purerl.sweeps.search.halving import Halving, ladder
 from purerl.sweeps.space import to_data
 from purerl.sweeps.trials import ENVIRONMENT, Catalogue
 from purerl.types import Environment

@@ -12,11 +12,11 @@ import numpy as np
 
 from purerl.report import run_directory
 from purerl.sweeps import directory as sweep_files
-from purerl.sweeps import search_directory as files
-from purerl.sweeps.branches import Branch
-from purerl.sweeps.halving import Rung, promoted
 from purerl.sweeps.plan import Program
-from purerl.sweeps.proposals import State, Told
+from purerl.sweeps.search import directory as files
+from purerl.sweeps.search.branches import Branch
+from purerl.sweeps.search.halving import Rung, promoted
+from purerl.sweeps.search.proposals import State, Told
 from purerl.sweeps.trials import Catalogue, Trial, resolve
 from purerl.types import Environment
 
