@@ -8,8 +8,8 @@
     print(result.best().trial.settings, result.best().estimate)
 
 `sweep` covers a space evenly and says how a field acts; `search` spends its steps where it is good. It needs Optuna
-(`pip install "purerl[search]"`). See `purerl.sweeps.search.branches` for the space and `purerl.sweeps.search.halving` for
-the pruning.
+(`pip install "purerl[search]"`). The space is described in `purerl.sweeps.search.branches`, the pruning in
+`purerl.sweeps.search.halving`.
 """
 
 import time
