@@ -33,6 +33,10 @@ class Layout(NamedTuple):
         """The devices in use, of this process."""
         return [device for device in self.mesh.devices.flat if device.process_index == jax.process_index()]
 
+    def described(self) -> dict[str, Any]:
+        """How many devices there are and what is split over them: other sums over devices, other last bits."""
+        return {"devices": self.mesh.size, "split": self.mesh.axis_names[0]}
+
     def share(self, size: int) -> int:
         """How many of `size` bytes spread over all devices lie on those of this process."""
         return -(-size * len(self.devices) // self.mesh.size)

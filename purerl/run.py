@@ -76,6 +76,7 @@ def run(
     sinks = (console(),) if sinks is None else tuple(sinks)
     agents = Agents(jnp.stack([jax.random.key(number) for number in metadata["seeds"]]), floats={})
     layout = over_data() if data_parallel else over_agents(len(metadata["seeds"]))
+    metadata["numerics"] |= layout.described()
     setup = Setup(lambda floats: algorithm, agents, layout, metadata, plan, None, None, checkpoint_every, sinks)
     if directory is None:
         return execute(setup)

@@ -54,6 +54,7 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
         evaluated_on = _environment(evaluation["environment"], directory)
     plan = (evaluated_on, evaluation["episodes"]) if evaluation and evaluated_on else None
     rebuilt = checkpoint.metadata(algorithm, metadata["seeds"], metadata["iterations"], metadata["group"], plan)
+    rebuilt["numerics"] = {**metadata["numerics"], **rebuilt["numerics"]}  # how the training was split does not matter
     checkpoint.check(metadata, rebuilt, directory, purpose="rebuilt")
     return SavedRun(directory, metadata, algorithm, evaluated_on, checkpoint_every)
 

@@ -135,3 +135,9 @@ def test_the_seeds_of_a_run_are_spread_over_the_cores(tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert "on 2 cpu devices" in ended.stdout
+    numerics = json.loads((tmp_path / "run" / "config.json").read_text())["numerics"]
+    assert (numerics["devices"], numerics["split"]) == (2, "agents")
+    again = [sys.executable, "-W", "error::UserWarning", "-m", "purerl", "train", "--resume", str(tmp_path / "run")]
+    resumed = subprocess.run(again, capture_output=True, text=True, check=False, env=environment)
+    assert (resumed.returncode, resumed.stderr) == (0, "")  # on as many devices as before, without a warning
+    assert "already finished" in resumed.stdout

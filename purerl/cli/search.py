@@ -145,8 +145,10 @@ def _start(names: str, options: SearchOptions) -> None:
 def _resume(options: ResumeOptions) -> None:
     from purerl.devices import use_all_cores
     from purerl.search import resume
+    from purerl.sweeps.search.directory import read as read_search
 
-    use_all_cores(options.cores)
+    begun = read_search(options.resume)["numerics"]["devices"]
+    use_all_cores(options.cores or begun)  # as many as it began with: the same bits
     resume(options.resume, display=_display(options.quiet), trials=options.trials)
 
 

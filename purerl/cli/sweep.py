@@ -155,8 +155,9 @@ def _start(names: str, options: SweepOptions, words: list[str]) -> None:
 def _resume(options: ResumeOptions) -> None:
     from purerl.devices import use_all_cores
     from purerl.sweep import resume
+    from purerl.sweeps.directory import read as read_sweep
 
-    use_all_cores()
+    use_all_cores(read_sweep(options.resume)["numerics"]["devices"])  # as many as it began with: the same bits
     resume(options.resume, display=_display(options.quiet))
 
 

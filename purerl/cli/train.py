@@ -127,9 +127,13 @@ def _start(name: str, words: list[str]) -> None:
 
 def _resume(options: ResumeOptions) -> None:
     from purerl import saved
+    from purerl.devices import DATA, use_all_cores
+    from purerl.report.run_directory import read_config
     from purerl.report.summary import environment_name
     from purerl.run import run
 
+    numerics = read_config(options.resume)[0].get("numerics", {})
+    use_all_cores(numerics.get("devices", 1))  # as many as it began with: the same bits
     past = saved.load(options.resume)
     evaluation, seeds = past.metadata["evaluation"], past.metadata["seeds"]
     print(f"resuming {past.metadata['algorithm']} on {environment_name(past.metadata)} with {len(seeds)} seeds")
@@ -143,6 +147,7 @@ def _resume(options: ResumeOptions) -> None:
         evaluate_on=past.evaluated_on if evaluation else None,
         checkpoint_every=past.checkpoint_every,
         resume=True,
+        data_parallel=numerics.get("split") == DATA,
         sinks=_sinks(past.directory, options.wandb, options.tensorboard),
     )
 

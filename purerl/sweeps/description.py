@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from purerl import checkpoint
 from purerl.configuration import from_json, to_json
 from purerl.sweeps import directory as files
@@ -42,7 +44,7 @@ def describe(
     return {
         "format": files.FORMAT,
         "purerl": identity["purerl"],
-        "numerics": identity["numerics"],
+        "numerics": {**identity["numerics"], "devices": jax.device_count()},
         "space": to_data(space),
         "preset": preset,
         "seeds": list(seeds),

@@ -137,6 +137,7 @@ def _setup(program: Program, piece: Piece, options: Options, sinks: Sequence[Any
         program.group,
         (evaluated_on, options.episodes) if evaluation and evaluated_on else None,
     )
+    metadata["numerics"] |= layout.described()
     metadata["swept"] = {name: to_json(values.tolist()) for name, values in batch.floats.items()}
     metadata["seed_of_agent"] = [program.seeds[position % len(program.seeds)] for position in piece.positions]
     return Setup(

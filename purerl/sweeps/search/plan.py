@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
+
 from purerl import checkpoint
 from purerl.configuration import nearest, to_json
 from purerl.devices import over_agents
@@ -80,7 +82,7 @@ def describe(space: Mapping[str, Any], plan: Plan, options: Options) -> dict[str
     return {
         "format": files.FORMAT,
         "purerl": identity["purerl"],
-        "numerics": identity["numerics"],
+        "numerics": {**identity["numerics"], "devices": jax.device_count()},
         "optuna": proposals.require().__version__,
         "space": to_json(to_data(space), "space"),
         "seeds": list(plan.seeds),
