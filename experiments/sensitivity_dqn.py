@@ -51,7 +51,8 @@ def main(quick: bool = False, out: Path = Path("runs/experiments/sensitivity_dqn
     default = table.index.get_loc(tuple(DEFAULT.values()))
     found = tuning_gain(scores, default=default)
     print(f"tuned for each environment:  {in_words(found.per_environment, 2)}")
-    print(f"one setting for all:         {in_words(found.across, 2)} ({by} = {table.index[found.best_across]})")
+    chosen = ", ".join(f"{name}={value:g}" for name, value in zip(by, table.index[found.best_across], strict=True))
+    print(f"one setting for all:         {in_words(found.across, 2)} ({chosen})")
     print(f"the defaults:                {in_words(found.untuned, 2)}")
     print(f"sensitivity (first - second): {in_words(found.sensitivity, 2)}")
     for environment in environments:

@@ -5,6 +5,8 @@ writes its own share of every checkpoint; the first one keeps the directory, the
 file system that all of them see.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -61,3 +63,18 @@ def gather(tree: Any) -> Any:
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+@contextlib.contextmanager
+def refused_together() -> Iterator[None]:
+    """What the first process does in this context, for all: if it fails, every process raises instead of waiting."""
+    error: Exception | None = None
+    try:
+        yield
+    except (OSError, ValueError) as raised:
+        error = raised
+    all_well = agree([int(error is None)])[0]
+    if error is not None:
+        raise error
+    if not all_well:
+        raise RuntimeError("the first process has refused to begin: its message says why")

@@ -93,17 +93,21 @@ def execute_in(
     Where several processes train together, the first one keeps the directory and listens.
     """
     with contextlib.ExitStack() as stack:
-        sinks: tuple[Sink, ...] = ()
-        if processes.first():
-            stack.enter_context(run_directory.claimed(directory, resume=resume, overwrite=overwrite))
-            if (directory / run_directory.CONFIG).exists():
-                checkpoint.check(run_directory.read_config(directory)[0], setup.metadata, directory)
-            else:
-                run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
-            sinks = (jsonl(directory), *setup.sinks)
-        processes.meet(f"{directory} is ready")
+        with processes.refused_together():
+            if processes.first():
+                stack.enter_context(run_directory.claimed(directory, resume=resume, overwrite=overwrite))
+                _check_or_write(directory, setup)
+        sinks = (jsonl(directory), *setup.sinks) if processes.first() else ()
         checkpoints = stack.enter_context(checkpoint.opened(directory / run_directory.CHECKPOINTS))
         return execute(setup._replace(directory=directory, checkpoints=checkpoints, sinks=sinks), programs)
+
+
+def _check_or_write(directory: Path, setup: Setup) -> None:
+    """Compare `config.json` with what is asked for, or write it."""
+    if (directory / run_directory.CONFIG).exists():
+        checkpoint.check(run_directory.read_config(directory)[0], setup.metadata, directory)
+    else:
+        run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
 
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:

@@ -9,6 +9,7 @@
 Whatever is a `float` varies inside one program; everything else chooses a program (see `purerl.sweeps.plan`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from purerl.sweeps.execute import Options, chunk_sizes, disk_warning, execute, s
 from purerl.sweeps.plan import Program
 from purerl.sweeps.results import SweepResult
 from purerl.sweeps.space import Space, expand
-from purerl.sweeps.trials import Catalogue, Trial, resolve
+from purerl.sweeps.trials import Catalogue, Trial, resolve_all
 from purerl.types import Environment
 
 
@@ -87,23 +88,28 @@ def sweep(
     """
     options = Options(evaluations, episodes, evaluate_on, checkpoint_minutes, keep, memory, chunk)
     _check_arguments(options)
+    if directory is None and (resume or overwrite):
+        raise ValueError("resume and overwrite need a directory")
     catalogue = Catalogue(algorithms or {}, environments or {})
     budget = {} if total_steps is None else {"total_steps": total_steps}
     settings = [{**budget, **one} for one in expand(space, samples, sample_seed)]
-    trials = tuple(resolve(number, one, catalogue, preset) for number, one in enumerate(settings))
+    trials = resolve_all(settings, catalogue, preset)
     numbers = tuple(seed_numbers(seeds, seed))
     programs = tuple(plan.programs(trials, numbers, catalogue, evaluations))
     sizes = chunk_sizes(programs, options)
     described = describe(space, trials, numbers, programs, options, preset)
     display = (display or sweep_console()) if processes.first() else silent()
-    directory = Path("runs") / f"sweep_{time.strftime('%Y%m%d-%H%M%S')}" if directory is None else Path(directory)
-    if processes.first():
-        with files.claimed(directory, resume=resume, overwrite=overwrite):
-            sizes = _begin(directory, described, sizes)
-            return _go(directory, trials, numbers, programs, sizes, options, display)
-    processes.meet("sweep.json is written")
-    sizes = processes.agree(sizes)
-    return _go(directory, trials, numbers, programs, sizes, options, display)
+    run_directory.dumps(described)  # raises before anything is written
+    if directory is None:
+        began = processes.agree([int(time.time())])[0]
+        directory = Path("runs") / f"sweep_{time.strftime('%Y%m%d-%H%M%S', time.localtime(began))}"
+    with contextlib.ExitStack() as stack:
+        with processes.refused_together():
+            if processes.first():
+                stack.enter_context(files.claimed(Path(directory), resume=resume, overwrite=overwrite))
+                sizes = _begin(Path(directory), described, sizes)
+        sizes = processes.agree(sizes)
+        return _go(Path(directory), trials, numbers, programs, sizes, options, display)
 
 
 def load(
@@ -133,10 +139,14 @@ def load(
     return SweepResult(directory, trials, tuple(saved["seeds"]), programs, sizes, evaluate_on)
 
 
-def resume(directory: str | Path, display: Display | None = None, **own: Any) -> SweepResult:
+def resume(
+    directory: str | Path, *, memory: int | None = None, display: Display | None = None, **own: Any
+) -> SweepResult:
     """Go on with a sweep that was stopped or killed; everything else comes from its directory.
 
     Args:
+        memory: bytes that a chunk may use (default: as before).
+        display: who is told of the progress (default: the console).
         own: `algorithms`, `environments` and `evaluate_on`, as they were given to `sweep`.
     """
     saved, loaded = files.read(Path(directory)), load(directory, **own)
@@ -148,7 +158,8 @@ def resume(directory: str | Path, display: Display | None = None, **own: Any) ->
         episodes=saved["episodes"],
         evaluate_on=loaded.evaluate_on,
         preset=saved["preset"],
-        memory=saved["memory"],
+        memory=memory or saved["memory"],
+        chunk=saved["chunk"],
         checkpoint_minutes=saved["checkpoint_minutes"],
         keep=saved["keep"],
         resume=True,
@@ -199,8 +210,7 @@ def _begin(directory: Path, described: dict[str, Any], sizes: list[int]) -> list
         for one, size in zip(described["programs"], sizes, strict=True):
             one["chunk"] = size
         run_directory.write_json(directory / files.SWEEP, described)
-    processes.meet("sweep.json is written")
-    return processes.agree(sizes)
+    return sizes
 
 
 def _check_arguments(options: Options) -> None:

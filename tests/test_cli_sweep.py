@@ -56,6 +56,7 @@ def test_going_on_with_a_finished_sweep_changes_nothing(swept, capsys):
     out, _ = swept
     before = (out / "table.csv").read_bytes()
     assert main(["sweep", "--resume", str(out), "--quiet"]) == 0
+    assert main(["sweep", "--quiet", f"--resume={out}"]) == 0
     assert (out / "table.csv").read_bytes() == before
     words = ["sweep", "ppo", "--env", "CartPole-v1", "learning_rate=1e-3,1e-2", *SMALL, *QUICK, "--out", str(out)]
     assert main(words) == 2
@@ -71,6 +72,7 @@ def test_mistakes_are_one_clear_line(capsys, tmp_path):
         (["sweep", "ppo", "--env", "CartPole-v1", "clip=uniform(1)"], "clip: uniform(1)"),
         (["sweep", "ppo", "--env", "CartPole-v1", "clip=-1"], "clip must be > 0"),
         (["sweep", "ppo", "--env", "CartPole-v1", "--memory", "8 giga"], "--memory must be a number of bytes"),
+        (["sweep", "ppo", "--env", "CartPole-v1", "--memory", "inf"], "--memory must be a number of bytes"),
         (["sweep", "ppo", "--env", "CartPole-v1", "--memory", "1kB"], "one agent of ppo on CartPole-v1 needs"),
         (["sweep", "ppo", "--env", "CartPole-v1", "--resume"], "--resume needs the directory"),
         (["sweep", "ppo", "--env", "CartPole-v1", "--process", "1"], "give all of coordinator"),

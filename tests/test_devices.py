@@ -62,21 +62,36 @@ def test_batches_that_the_devices_do_not_divide_are_refused():
     assert "multiples of the 4 devices, but one of them is 6" in refused["error"]
 
 
-def test_two_processes_make_the_table_that_one_makes(tmp_path):
-    whole = quiet_sweep(tmp_path / "one", chunk=2)
+def two_processes(directory: Path, *options: str) -> list[tuple[int, str]]:
+    """Exit status and errors of two processes that share the sweep of the tests."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, WORKER, "sweep", str(tmp_path / "two"), "--chunk", "2"]
+    words = [sys.executable, WORKER, "sweep", str(directory), *options]
     words += ["--coordinator", f"localhost:{port}", "--processes", "2", "--process"]
     both = [subprocess.Popen([*words, str(i)], env=environment(1), stderr=subprocess.PIPE, text=True) for i in range(2)]
     errors = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], errors
+    return [(process.returncode, error) for process, error in zip(both, errors, strict=True)]
+
+
+def test_two_processes_make_the_table_that_one_makes(tmp_path):
+    whole = quiet_sweep(tmp_path / "one", chunk=2)
+    ended = two_processes(tmp_path / "two", "--chunk", "2")
+    assert [status for status, _ in ended] == [0, 0], ended
     together = load(tmp_path / "two", **OWN)
     pd.testing.assert_frame_equal(together.table(), whole.table(), check_exact=True)
     for number in (1, 16):  # each process has written its share of the states
         assert_same(together.agent(number).load_training(), whole.agent(number).load_training())
     assert (tmp_path / "two" / "table.csv").read_bytes() == (tmp_path / "one" / "table.csv").read_bytes()
+
+
+def test_what_the_first_process_refuses_ends_the_others_too(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    (first, said), (second, also) = two_processes(tmp_path, "--fresh")
+    assert first != 0
+    assert "is not empty" in said
+    assert second != 0
+    assert "the first process has refused" in also
 
 
 def test_layouts():

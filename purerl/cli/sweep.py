@@ -99,6 +99,18 @@ class ResumeOptions:
 
     resume: Path
     """The directory of the sweep."""
+    memory: str | None = None
+    """What a chunk may use, for example 8GB (default: as before)."""
+    cores: int | None = None
+    """CPU cores to use, each as a device (default: as many as before, for the same bits)."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, when several processes share the sweep; with --processes and --process."""
+    processes: int | None = None
+    """How many processes share the sweep."""
+    process: int | None = None
+    """Which of them this is, from 0."""
+    slurm: Flag = False
+    """Share the sweep with the other tasks of this SLURM job."""
     quiet: Flag = False
     """Say nothing."""
 
@@ -112,7 +124,8 @@ def sweep(words: list[str]) -> None:
         print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
         return
     words = ["--help" if word == "--options" else word for word in words]
-    if words[0] == "--resume":
+    named = not words[0].startswith("-") or any(word.split("=")[0] == "--file" for word in words)
+    if not named and any(word.split("=")[0] == "--resume" for word in words):
         _resume(tyro.cli(ResumeOptions, prog="purerl sweep", args=words))
         return
     names = "" if words[0].startswith("-") else words[0]
@@ -121,15 +134,13 @@ def sweep(words: list[str]) -> None:
 
 
 def _start(names: str, options: SweepOptions, words: list[str]) -> None:
-    from purerl import processes
     from purerl.devices import use_all_cores
     from purerl.sweep import sweep as train
 
     space, options = read(names, options, words)
     if options.resume and options.out is None:
         raise ValueError("--resume needs the directory of the sweep: --resume DIR")
-    if options.slurm or options.coordinator or options.processes or options.process is not None:
-        processes.connect(options.coordinator, options.processes, options.process)
+    _connect(options)
     use_all_cores(options.cores)
     train(
         space,
@@ -157,8 +168,19 @@ def _resume(options: ResumeOptions) -> None:
     from purerl.sweep import resume
     from purerl.sweeps.directory import read as read_sweep
 
-    use_all_cores(read_sweep(options.resume)["numerics"]["devices"])  # as many as it began with: the same bits
-    resume(options.resume, display=_display(options.quiet))
+    _connect(options)
+    begun = read_sweep(options.resume)["numerics"]["devices"]
+    use_all_cores(options.cores or (begun if options.processes is None and not options.slurm else None))
+    memory = None if options.memory is None else parse_bytes(options.memory)
+    resume(options.resume, memory=memory, display=_display(options.quiet))
+
+
+def _connect(options: SweepOptions | ResumeOptions) -> None:
+    """Join the other processes, if there are any."""
+    from purerl import processes
+
+    if options.slurm or options.coordinator or options.processes or options.process is not None:
+        processes.connect(options.coordinator, options.processes, options.process)
 
 
 def read(names: str, options: SweepOptions, words: list[str]) -> tuple[dict[str, Any], SweepOptions]:
@@ -196,7 +218,7 @@ def parse_bytes(text: str) -> int:
     power = "KMGT".find(stripped[-1:]) + 1 if stripped[-1:] in tuple("KMGT") else 0
     try:
         return int(float(stripped[:-1] if power else stripped) * base**power)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"--memory must be a number of bytes such as 8GB or 512MiB, got {text!r}") from error
 
 

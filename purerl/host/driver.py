@@ -56,6 +56,7 @@ class Setup(NamedTuple):
     checkpoint_seconds: float = 0.0  # at least so long between two checkpoints; the last group is always saved
     unit: str = "seed"  # what the numbers of the agents are called
     resume_with: str = "purerl train --resume"  # the command that goes on, before the directory
+    stops_when_diverged: bool = True  # when every agent has, a group later
     until: int | None = None  # this piece of the run is finished after so many iterations; None: at its end
     initial: tuple[Training, int] | None = None  # begin with this training, so many iterations old; it is donated
 
@@ -230,7 +231,7 @@ def _report(setup: Setup, log: Log, group: Group, seconds: Callable[[], float]) 
         new = ", ".join(map(str, seeds[bad & ~log.diverged]))
         setup.note(f"diverged (a loss is not finite) by iteration {group.iteration}: {setup.unit} {new}")
     log.diverged |= bad
-    if log.diverged.all() and log.all_diverged_at is None:
+    if setup.stops_when_diverged and log.diverged.all() and log.all_diverged_at is None:
         log.all_diverged_at = group.iteration
     record = Record(
         iteration=group.iteration,
@@ -262,7 +263,7 @@ def _read_log(setup: Setup, iteration: int) -> Log:
     all_diverged = [line["iteration"] for line in lines[run_directory.METRICS] if line["diverged_seeds"] == seeds]
     return Log(
         diverged=np.isin(seeds, metrics.get("diverged_seeds", [])),
-        all_diverged_at=min(all_diverged, default=None),
+        all_diverged_at=min(all_diverged, default=None) if setup.stops_when_diverged else None,
         last_metrics=metrics,
         last_evaluation=evaluation,
         metrics=[],

@@ -16,7 +16,7 @@ from purerl.sweeps.space import Settings, Space, to_data
 from purerl.sweeps.trials import Catalogue, Trial
 from purerl.types import Environment
 
-MAY_CHANGE = ("memory", "checkpoint_minutes", "keep", "space", "purerl", "numerics")  # when a sweep is resumed
+MAY_CHANGE = ("memory", "chunk", "checkpoint_minutes", "keep", "space", "purerl", "numerics")  # when a sweep is resumed
 
 
 def describe(
@@ -45,7 +45,7 @@ def describe(
         "format": files.FORMAT,
         "purerl": identity["purerl"],
         "numerics": {**identity["numerics"], "devices": jax.device_count()},
-        "space": to_data(space),
+        "space": to_json(to_data(space), "space"),
         "preset": preset,
         "seeds": list(seeds),
         "evaluations": options.evaluations,
@@ -54,6 +54,7 @@ def describe(
         "checkpoint_minutes": options.checkpoint_minutes,
         "keep": options.keep,
         "memory": options.memory,
+        "chunk": options.chunk,
         "trials": described,
         "programs": [plan.describe(program) for program in programs],
     }

@@ -48,20 +48,16 @@ class Piece(NamedTuple):
 def chunk_sizes(programs: Sequence[Program], options: Options) -> list[int]:
     """Agents per chunk of every program, the same for all processes. Raises MemoryError if an agent cannot fit."""
     budget, devices, several = _budget(options), len(jax.devices()), processes.several()
-    sizes = [plan.chunk_size(program, budget, devices, even=several) for program in programs]
-    if options.chunk is not None:
-        if several and options.chunk % devices:
-            raise ValueError(f"chunk must be a multiple of the {devices} devices of all processes, got {options.chunk}")
-        sizes = [min(options.chunk, size) for size in sizes]
+    sizes = [plan.chunk_size(program, budget, devices, most=options.chunk, even=several) for program in programs]
     return processes.agree(sizes)
 
 
 def _budget(options: Options) -> int | None:
-    """Bytes that a chunk may use on the devices of all processes."""
+    """Bytes that a chunk may use on the devices of all processes, by the measure of the first one."""
     budget = plan.memory_budget(jax.local_devices(), options.memory)
     if budget is None or options.memory is not None:
         return budget
-    return budget * jax.process_count()
+    return processes.agree([budget // 1024])[0] * 1024 * jax.process_count()
 
 
 def pieces(programs: Sequence[Program], sizes: Sequence[int], directory: Path) -> list[Piece]:
@@ -87,10 +83,12 @@ def execute(
         left = [piece for piece, is_done in zip(mine, done, strict=True) if not is_done]
         for piece in mine:
             if piece not in left:
+                _tidy(piece, options)  # a kill may have come before
                 display.skip(program, piece.positions)
         if not left:
             continue
-        compiled, size = _compile_to_fit(programs, p, sizes[p], left, options, display)
+        begun = processes.agree([int(any(piece.directory.exists() for piece in mine))])[0] == 1
+        compiled, size = _compile_to_fit(programs, p, left[0], begun, options, display)
         if size != sizes[p]:
             sizes[p] = size
             left = [piece for piece in pieces(programs, sizes, directory) if piece.program == p]
@@ -101,10 +99,13 @@ def execute(
 
 
 def _compile_to_fit(
-    programs: Sequence[Program], p: int, size: int, left: Sequence[Piece], options: Options, display: Display
+    programs: Sequence[Program], p: int, piece: Piece, begun: bool, options: Options, display: Display
 ) -> tuple[Programs, int]:
-    """The compiled program, for smaller chunks if the compiler's own numbers say that these do not fit."""
-    program, piece = programs[p], left[0]
+    """The compiled program, for smaller chunks if the compiler's own numbers say that these do not fit.
+
+    Where chunks of this size have been `begun`, their size cannot change: then it raises MemoryError.
+    """
+    program, size = programs[p], len(piece.positions)
     setup = _setup(program, piece, options, [display.sink(program, piece.positions)])
     total = size * program.agent_bytes
     display.compiling(program, p, len(programs), size)
@@ -113,16 +114,16 @@ def _compile_to_fit(
     needed = total + compiled.working_bytes + min(total, driver.COPY_LIMIT)
     if budget is None or needed <= budget or options.chunk is not None:
         return compiled, size
-    smaller = plan.chunk_size(program, budget, len(jax.devices()), -(-needed // size))
-    begun = any(other.directory.exists() for other in left)
+    smaller = plan.chunk_size(program, budget, len(jax.devices()), per_agent=-(-needed // size))
     if smaller >= size or begun or processes.several():
+        way_out = "give it more memory" if begun else f"give --chunk {smaller} or more memory"
         raise MemoryError(
             f"a chunk of {size} agents needs {memory.human(needed)}, but the sweep may use {memory.human(budget)}: "
-            f"give --chunk {smaller} or more memory"
+            f"{way_out}"
         )
     display.note(f"{size} agents need {memory.human(needed)}: chunks of {smaller} instead")
     part = piece._replace(positions=tuple(plan.positions(program, smaller)[0]))
-    return _compile_to_fit(programs, p, smaller, [part], options, display)
+    return _compile_to_fit(programs, p, part, begun, options, display)
 
 
 def _setup(program: Program, piece: Piece, options: Options, sinks: Sequence[Any]) -> Setup:
@@ -153,6 +154,7 @@ def _setup(program: Program, piece: Piece, options: Options, sinks: Sequence[Any
         checkpoint_seconds=60.0 * options.checkpoint_minutes,
         unit="agent",
         resume_with="purerl sweep --resume",
+        stops_when_diverged=False,  # or what an agent reports would depend on its company
     )
 
 
@@ -160,12 +162,17 @@ def _train(program: Program, piece: Piece, compiled: Programs, options: Options,
     setup = _setup(program, piece, options, [display.sink(program, piece.positions)])
     result = execute_in(piece.directory, setup, resume=True, programs=compiled)
     del result  # its training lies in the checkpoint: the memory is for the next chunk
+    _tidy(piece, options)
+
+
+def _tidy(piece: Piece, options: Options) -> None:
+    """Delete all but the policies from the checkpoints of a finished chunk, where only they are kept."""
     if options.keep == "policy" and processes.first():
         forget_training(piece.directory)
 
 
 def forget_training(chunk_directory: Path) -> None:
-    """Delete all but the policies from the checkpoints of a finished chunk."""
+    """Delete all but the policies from the checkpoints in a run directory."""
     for step in (chunk_directory / run_directory.CHECKPOINTS).iterdir():
         if step.name.isdigit() and (step / "training").exists():
             shutil.rmtree(step / "training")
@@ -173,7 +180,8 @@ def forget_training(chunk_directory: Path) -> None:
 
 def disk_warning(programs: Sequence[Program], directory: Path, options: Options) -> list[str]:
     """A sentence if the checkpoints of the whole sweep, uncompressed, may not fit the disk."""
-    whole = [program.agent_bytes if options.keep == "training" else 0 for program in programs]
+    kept = checkpoint.KEEP if options.keep == "training" else 0
+    whole = [kept * program.agent_bytes for program in programs]
     needed = sum(p.agents * (size + _policy_bytes(p)) for p, size in zip(programs, whole, strict=True))
     if needed <= shutil.disk_usage(directory).free:
         return []

@@ -79,7 +79,13 @@ def programs(trials: Sequence[Trial], seeds: Sequence[int], catalogue: Catalogue
 
 
 def chunk_size(
-    program: Program, budget: int | None, devices: int, per_agent: int | None = None, even: bool = False
+    program: Program,
+    budget: int | None,
+    devices: int,
+    *,
+    per_agent: int | None = None,
+    most: int | None = None,
+    even: bool = False,
 ) -> int:
     """How many agents of a program train at a time: chunks as equal as possible that fit `budget` bytes.
 
@@ -87,9 +93,10 @@ def chunk_size(
         budget: bytes; None: unlimited.
         devices: how many there are; each takes the same number of agents.
         per_agent: bytes that an agent needs; default: a guess from the size of its training.
+        most: agents; default: unlimited.
         even: whether it must be a multiple of the devices.
 
-    Raises MemoryError with the numbers if not even one agent fits.
+    Raises MemoryError with the numbers if not even one agent fits, ValueError if it must be `even` and cannot.
     """
     least = per_agent or program.agent_bytes
     if budget is not None and least > budget:
@@ -98,10 +105,18 @@ def chunk_size(
             f"sweep may use {memory.human(budget)}: use a smaller replay, fewer environments or more memory"
         )
     fits = math.inf if budget is None else max(1, budget // (per_agent or COPIES * program.agent_bytes))
+    fits = min(fits, math.inf if most is None else most)
     chunks = -(-program.agents // int(min(fits, program.agents)))
     size = -(-program.agents // chunks)
-    rounded = -(-size // devices) * devices
-    return rounded if even or (rounded <= fits and size >= devices) else size
+    up, down = -(-size // devices) * devices, size // devices * devices
+    if up <= fits and (even or down):
+        return up
+    if even and not down:
+        raise ValueError(
+            f"{devices} devices of several processes train at least {devices} agents at a time, but a chunk may have "
+            f"only {fits}: use fewer devices, more memory or a larger chunk"
+        )
+    return down or size
 
 
 def positions(program: Program, size: int) -> list[list[int]]:
@@ -143,7 +158,7 @@ def _alike(trials: Sequence[Trial]) -> list[list[Trial]]:
     for trial in trials:
         config, floats = to_json(trial.config), float_fields(trial.config)
         statics = {name: value for name, value in config.items() if name not in floats}
-        parameters = {n: None if isinstance(v, float) else _comparable(v) for n, v in trial.parameters.items()}
+        parameters = {n: "float" if isinstance(v, float) else [_comparable(v)] for n, v in trial.parameters.items()}
         key = [trial.algorithm, trial.environment, trial.total_steps, statics, parameters]
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(trial)
     return list(groups.values())

@@ -87,7 +87,7 @@ class SweepResult:
         Columns: `agent`, `trial`, `seed`, every field of the space, `iteration`, `env_steps`, `diverged` (whether the
         agent has diverged by then: its policy is frozen since), the evaluation's `return` (mean over episodes,
         undiscounted), `return_std`, `return_min`, `return_max` and `length` (environment steps), and the training
-        metrics under their own names. What is not a number there is NaN.
+        metrics under their own names (`metric_NAME` where a field has that name). What is not a number there is NaN.
         """
         import pandas as pd
 
@@ -241,7 +241,8 @@ def _rows(piece: Piece, program: Program, fields: Sequence[str]) -> Iterator[dic
             evaluation = evaluated.get(line["iteration"], {})
             row = {**keys, **{name: line[name] for name in CLOCK}, "diverged": number in line["diverged_seeds"]}
             row |= {short: _number(evaluation[n][place]) for n, short in EVALUATION.items() if n in evaluation}
-            row |= {n: _number(v[place]) for n, v in line.items() if n not in (*CLOCK, "diverged_seeds")}
+            own = {n: v for n, v in line.items() if n not in (*CLOCK, "diverged_seeds")}
+            row |= {f"metric_{n}" if n in fields else n: _number(v[place]) for n, v in own.items()}
             yield row
 
 

@@ -236,11 +236,24 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _values(text: str) -> list[Any]:
     """Comma-separated values; commas within brackets, braces or quotes do not separate."""
-    parts = re.findall(r'(?:\[[^\]]*\]|\{[^}]*\}|"[^"]*"|[^,\[{"])+', text)
-    values = [value_from_text(part.strip()) for part in parts if part.strip()]
-    if not values:
-        raise ValueError(f"expected a value, or values separated by commas, got {text!r}")
+    values = [value_from_text(part) for part in _split(text)]
     return [tuple(value) if isinstance(value, list) else value for value in values]
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that stand in no bracket, brace or quote. Raises ValueError for one not closed."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    stripped = [part.strip() for part in parts]
+    if depth or quoted or not all(stripped):
+        raise ValueError(f"expected a value, or values separated by commas, got {text!r}")
+    return stripped
 
 
 def _from_data(name: str, value: Any) -> Any:
@@ -250,8 +263,9 @@ def _from_data(name: str, value: Any) -> Any:
         return value
     rest = dict(value)
     condition, kinds = rest.pop("when", None), [kind for kind in rest if kind in MAKERS]
-    if len(rest) != 1 or not kinds:
-        raise ValueError(f"{name}: expected one of {', '.join(MAKERS)} and perhaps when, got {value!r}")
+    if len(rest) != 1 or not kinds or not isinstance(rest[kinds[0]], list):
+        kinds = ", ".join(MAKERS)
+        raise ValueError(f"{name}: expected one of {kinds} with a list, and perhaps when, got {value!r}")
     try:
         axis = MAKERS[kinds[0]](*_tuples(rest[kinds[0]]))
         return when(axis, **{k: _tuples(v) for k, v in condition.items()}) if condition else axis

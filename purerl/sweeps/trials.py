@@ -1,7 +1,7 @@
 """Trials: one setting of a sweep made into an algorithm on an environment; and where their names are looked up."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
 
@@ -88,6 +88,24 @@ def resolve(number: int, settings: Settings, catalogue: Catalogue, preset: bool)
     config = from_json(kind, {key: value for key, value in chosen.items() if key not in SPECIAL}, name)
     parameters = {k.removeprefix(ENVIRONMENT): v for k, v in settings.items() if k.startswith(ENVIRONMENT)}
     return Trial(number, settings, name, environment, parameters, config, total_steps)
+
+
+def resolve_all(settings: Sequence[Settings], catalogue: Catalogue, preset: bool) -> tuple[Trial, ...]:
+    """Every setting as a trial. Raises like `resolve`.
+
+    A parameter of an environment that is a float in one trial is a float in all: 1 and 0.5 share a program.
+    """
+    trials = [resolve(number, one, catalogue, preset) for number, one in enumerate(settings)]
+    floats = {(t.environment, name) for t in trials for name, value in t.parameters.items() if isinstance(value, float)}
+
+    def as_float(trial: Trial) -> Trial:
+        parameters = {
+            name: float(value) if (trial.environment, name) in floats and type(value) is int else value
+            for name, value in trial.parameters.items()
+        }
+        return trial._replace(parameters=parameters)
+
+    return tuple(as_float(trial) for trial in trials)
 
 
 def float_fields(config: Any) -> list[str]:

@@ -7,7 +7,7 @@ from purerl import log_uniform, trees
 from purerl.host.compilation import training_shapes
 from purerl.sweeps import plan
 from purerl.sweeps.space import expand
-from purerl.sweeps.trials import Catalogue, resolve
+from purerl.sweeps.trials import Catalogue, resolve, resolve_all
 from tests import toy_learner
 
 SMALL = {"num_envs": 2, "steps_per_iteration": 2, "batch_size": 4, "replay_capacity": 64, "warm_up_steps": 16}
@@ -15,8 +15,8 @@ OWN = Catalogue({"toy": toy_learner}, {"corridor": toy_learner.corridor})
 
 
 def programs(space, seeds=2, samples=1, catalogue=OWN, total_steps=240):
-    settings = expand(space, samples)
-    trials = [resolve(i, {"total_steps": total_steps, **one}, catalogue, False) for i, one in enumerate(settings)]
+    settings = [{"total_steps": total_steps, **one} for one in expand(space, samples)]
+    trials = resolve_all(settings, catalogue, False)
     return plan.programs(trials, range(seeds), catalogue, 2)
 
 
@@ -54,6 +54,15 @@ def test_float_parameters_of_an_environment_share_a_program_if_they_can_be_trace
     assert [p.floats for p in programs(toy(**{"env.half_length": [2.0, 3.0]}), catalogue=catalogue)] == [(), ()]
 
 
+def test_no_parameter_and_a_number_are_two_programs():
+    def stretched(length=None):
+        return toy_learner.corridor()._replace(parameters={"length": length})
+
+    catalogue = Catalogue({"toy": toy_learner}, {"corridor": stretched})
+    found = programs(toy(**{"env.length": [None, 0.5, 0.7]}), catalogue=catalogue)
+    assert sorted((len(program.trials), program.floats) for program in found) == [(1, ()), (2, ("env.length",))]
+
+
 def test_an_agent_has_one_number_whatever_its_program():
     found = programs(toy(num_envs=[2, 3], learning_rate=[0.1, 0.2]), seeds=3)
     numbers = [program.number(position) for program in found for position in range(program.agents)]
@@ -79,7 +88,11 @@ def test_chunks_hold_every_agent_once_and_are_as_equal_as_possible():
     assert plan.chunk_size(program, None, 1) == 10
     assert plan.chunk_size(program, None, 4) == 12  # a multiple of the devices: 2 repeat
     assert plan.chunk_size(program, None, 4, even=True) == 12
-    assert plan.chunk_size(program, needed, 4, even=True) == 4
+    assert plan.chunk_size(program, None, 1, most=9) == 5
+    assert plan.chunk_size(program, 5 * needed, 2) == 4  # rather than 5 on one device
+    assert plan.chunk_size(program, 10 * needed, 8) == 8
+    with pytest.raises(ValueError, match="4 devices of several processes train at least 4 agents"):
+        plan.chunk_size(program, needed, 4, even=True)
 
 
 def test_an_agent_that_cannot_fit_is_refused_with_the_numbers():

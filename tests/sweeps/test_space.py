@@ -111,6 +111,10 @@ def test_what_cannot_be_meant_is_refused():
         (lambda: parse_axis("log_unifrm(1, 2)"), "did you mean log_uniform"),
         (lambda: parse_axis("uniform(1)"), "missing 1 required"),
         (lambda: parse_axis(""), "expected a value"),
+        (lambda: parse_axis("0.1,,0.2"), "expected a value"),
+        (lambda: parse_axis("0.1,[0.2"), "expected a value"),
+        (lambda: parse_axis("uniform(1, 2"), "expected a value"),
+        (lambda: from_data({"a": {"grid": "abc"}}), "with a list"),
         (lambda: from_data({"a": {"grid": [1], "grd": 2}}), "a: expected one of"),
         (lambda: from_data({"a": {"log_uniform": [2, 1]}}), "a: log_uniform needs"),
     ]:
@@ -122,6 +126,7 @@ def test_axes_from_flags():
     assert parse_axis("3e-4") == 3e-4
     assert parse_axis("CartPole-v1") == "CartPole-v1"
     assert parse_axis("0.9, 0.95") == Grid((0.9, 0.95))
+    assert parse_axis('"a,b",c') == Grid(("a,b", "c"))
     assert parse_axis("[64,64],[256,256]") == Grid(((64, 64), (256, 256)))
     assert parse_axis("log_uniform(1e-4, 1e-2)") == Uniform(1e-4, 1e-2, log=True)
     assert parse_axis("choice(tanh, relu)") == choice("tanh", "relu")

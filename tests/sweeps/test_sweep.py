@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +115,23 @@ def test_chunks_shrink_when_the_compiler_says_that_they_do_not_fit(tmp_path, mon
     assert len(result.agents()) == 18
 
 
+def test_the_size_of_chunks_stays_once_they_are_begun(tmp_path, monkeypatch):
+    directory = tmp_path / "sweep"
+    quiet_sweep(directory, chunk=3)
+    (chunk,) = directory.glob("programs/1/0002")
+    shutil.rmtree(chunk)  # as if it had not begun yet
+    original = driver.compile_programs
+
+    def hungry(*arguments, **options):
+        return original(*arguments, **options)._replace(working_bytes=10**6)
+
+    monkeypatch.setattr(driver, "compile_programs", hungry)
+    with pytest.raises(MemoryError, match=r"a chunk of 3 agents needs .*: give it more memory"):
+        quiet_sweep(directory, memory=500_000, resume=True)
+    monkeypatch.undo()
+    assert len(quiet_sweep(directory, resume=True).agents()) == 18
+
+
 def test_an_agent_that_cannot_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "compile_programs", None)
     with pytest.raises(MemoryError, match=r"one agent of toy on corridor needs 621 B, but the sweep may use 600 B"):
@@ -148,6 +167,28 @@ def test_a_diverged_agent_is_frozen_and_its_neighbours_do_not_notice(tmp_path):
     said = "\n".join(report(mixed, {"corridor": mixed.ranking()}, lost))
     assert f"{len(lost)} agents diverged" in said
     assert all(f"agent {row.agent}: explode_above=0.5 (seed {row.seed}, " in said for row in lost.itertuples())
+
+
+def test_what_a_diverged_agent_reports_does_not_depend_on_its_company(tmp_path):
+    space = {"algorithm": "toy", "env": "corridor", "explode_after": 2, "explode_above": [0.0, 2.0]}
+    whole, cut = quiet_sweep(tmp_path / "whole", space), quiet_sweep(tmp_path / "cut", space, chunk=1)
+    assert whole.agents().diverged.sum() == 3
+    pd.testing.assert_frame_equal(cut.table(), whole.table(), check_exact=True)
+
+
+def test_a_metric_does_not_hide_a_field_of_its_name(whole, tmp_path):
+    named = dataclasses.replace(
+        whole, trials=tuple(t._replace(settings={**t.settings, "loss": 1}) for t in whole.trials)
+    )
+    assert "metric_loss" in named.table()
+    np.testing.assert_array_equal(named.table().metric_loss, whole.table().loss)
+
+
+def test_infinity_can_be_swept_and_written(tmp_path):
+    space = {"algorithm": "toy", "env": "corridor", "explode_above": [0.5, math.inf]}
+    result = quiet_sweep(tmp_path / "sweep", space, seeds=1)
+    assert load(tmp_path / "sweep", **OWN).trials[1].config.explode_above == math.inf
+    assert result.agents().explode_above.tolist() == [0.5, math.inf]
 
 
 def test_ranking_is_by_the_interquartile_mean_over_seeds(whole):
@@ -270,9 +311,10 @@ def test_bad_arguments_are_refused(tmp_path):
         ({"keep": "everything"}, "keep must be"),
         ({"seeds": 0}, "seeds must be"),
         ({"evaluations": -1}, "evaluations must be"),
+        ({"directory": None, "resume": True}, "need a directory"),
     ]:
         with pytest.raises(ValueError, match=message):
-            quiet_sweep(tmp_path / "sweep", **arguments)
+            quiet_sweep(**{"directory": tmp_path / "sweep"} | arguments)
     assert not (tmp_path / "sweep").exists()
 
 

@@ -1,6 +1,6 @@
 """The sweep that the tests share, also in processes of its own: killed, or sharing the sweep with others.
 
-python tests/sweeps/worker.py sweep DIR [--chunk N] [--kill-after REPORTS]
+python tests/sweeps/worker.py sweep DIR [--chunk N] [--kill-after REPORTS] [--fresh]
                               [--coordinator HOST:PORT --processes N --process I]
 """
 
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("directory")
     parser.add_argument("--chunk", type=int)
     parser.add_argument("--kill-after", type=int)
+    parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--coordinator")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--process", type=int)
@@ -56,7 +57,7 @@ def main() -> None:
     if options.coordinator:
         processes.connect(options.coordinator, options.processes, options.process)
     display = killing(options.kill_after) if options.kill_after else None
-    quiet_sweep(options.directory, chunk=options.chunk, resume=True, display=display)
+    quiet_sweep(options.directory, chunk=options.chunk, resume=not options.fresh, display=display)
 
 
 if __name__ == "__main__":
