@@ -13,7 +13,20 @@ from purerl.sweep import load
 from purerl.sweeps.space import grid, log_uniform, when
 
 SMALL = ["num_envs=4", "rollout_length=16", "minibatches=2", "epochs=1", "widths=[8]", "--no-preset"]
-QUICK = ["--total-steps", "256", "--evaluations", "2", "--episodes", "4", "--seeds", "2", "--cores", "1"]
+QUICK = [
+    "--chunk",
+    "2",
+    "--total-steps",
+    "256",
+    "--evaluations",
+    "2",
+    "--episodes",
+    "4",
+    "--seeds",
+    "2",
+    "--cores",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +43,7 @@ def test_it_says_what_it_will_do_how_it_goes_and_what_was_best(swept):
     out, said = swept
     assert "1 program: 2 settings x 2 seeds = 4 agents, 1,024 environment steps" in said
     assert "in one program: learning_rate" in said
-    assert "100% program 1/1 · 4/4 agents" in said
+    assert "100% program 1/1, chunk 2/2 · 4/4 agents" in said
     assert "interquartile mean over 2 seeds" in said
     assert f"purerl plot {out}" in said
     assert (out / "table.csv").exists()

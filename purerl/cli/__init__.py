@@ -26,7 +26,7 @@ commands:
                     go on with a search that was stopped or killed
   evaluate DIR      play episodes with the saved policies and print their returns
   render DIR        film an episode as a GIF
-  plot DIR...       draw the learning curves of one or several runs
+  plot DIR...       draw the learning curves of runs, every picture of a sweep, or several against each other
   list              the algorithms and environments there are
 
 example:

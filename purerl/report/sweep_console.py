@@ -41,7 +41,15 @@ def silent() -> Display:
 def sweep_console(terminal: Console | None = None) -> Display:
     """One live line on a terminal; elsewhere a plain line per evaluation of a chunk."""
     output = Console() if terminal is None else terminal
-    state: dict[str, Any] = {"done": 0, "session": 0, "agents": 0, "best": None, "at": "", "diverged": set()}
+    state: dict[str, Any] = {
+        "done": 0,
+        "session": 0,
+        "agents": 0,
+        "best": None,
+        "at": "",
+        "chunk": "",
+        "diverged": set(),
+    }
 
     def start(programs: Sequence[Any], names: Mapping[int, str]) -> None:
         total = sum(program.agents * program.total_steps for program in programs)
@@ -55,7 +63,7 @@ def sweep_console(terminal: Console | None = None) -> Display:
 
     def compiling(program: Any, index: int, count: int, size: int) -> None:
         where = f"program {index + 1}/{count}"
-        state.update(at=where)
+        state.update(program=where)
         note(f"{where}: {program.algorithm.name} on {program.environment}, {size} agents at a time; compiling ...")
 
     def skip(program: Any, positions: Sequence[int]) -> None:
@@ -68,6 +76,7 @@ def sweep_console(terminal: Console | None = None) -> Display:
         spent = {"steps": 0}
 
         def open_(information: RunInformation) -> None:
+            state["chunk"] = _chunk(program, positions)
             if not state["session"]:
                 state["began"] = time.perf_counter()  # compiling the first program does not count
             spent["steps"] = information.env_steps * len(new)
@@ -106,7 +115,8 @@ def sweep_console(terminal: Console | None = None) -> Display:
         best = "-" if state["best"] is None else f"{number(state['best'][0])} (agent {state['best'][1]})"
         lost = f" · {len(state['diverged'])} diverged" if state["diverged"] else ""
         agents = f"{state['agents']}/{state['all_agents']} agents · {number(rate / per_agent, 3)} agents/s"
-        text = f"{state['at']} · {agents} · {number(rate, 3)} steps/s · best {best}{lost} · ETA {clock(left)}"
+        where = state["program"] + state["chunk"]
+        text = f"{where} · {agents} · {number(rate, 3)} steps/s · best {best}{lost} · ETA {clock(left)}"
         if "bar" in state:
             state["bar"].update(state["task"], completed=state["done"], description=text)
         else:
@@ -121,6 +131,13 @@ def sweep_console(terminal: Console | None = None) -> Display:
             state["bar"].stop()
 
     return Display(start, compiling, skip, sink, note, stop)
+
+
+def _chunk(program: Any, positions: Sequence[int]) -> str:
+    """', chunk 2/5'; nothing where a program has one chunk only."""
+    size = len(positions)
+    chunks = -(-program.agents // size)
+    return f", chunk {positions[0] // size + 1}/{chunks}" if chunks > 1 else ""
 
 
 def _new(program: Any, positions: Sequence[int]) -> list[int]:
