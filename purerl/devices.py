@@ -168,5 +168,13 @@ def use_all_cores(cores: int | None = None) -> int:
     return jax.local_device_count()
 
 
+def idle_cores() -> list[str]:
+    """A sentence if the CPU is one device though it has several cores."""
+    cores = len(os.sched_getaffinity(0))
+    if jax.default_backend() != "cpu" or jax.local_device_count() > 1 or cores == 1 or processes.several():
+        return []
+    return [f"one device for {cores} cores{HINT}"]
+
+
 def _mesh(devices: Sequence[Any], axis: str) -> Mesh:
     return jax.make_mesh((len(devices),), (axis,), axis_types=(AxisType.Auto,), devices=devices)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from purerl import checkpoint, processes
+from purerl.devices import idle_cores
 from purerl.report import run_directory
 from purerl.report.sweep_console import Display, silent, sweep_console
 from purerl.run import seed_numbers
@@ -179,7 +180,8 @@ def _go(
 ) -> SweepResult:
     """Train what is left, then let process 0 write the tables."""
     if processes.first():
-        for line in [*summary.overview(programs, sizes), *disk_warning(programs, directory, options)]:
+        lines = summary.overview(programs, sizes) + disk_warning(programs, directory, options) + idle_cores()
+        for line in lines:
             display.note(line)
     names = {
         trial.number * len(seeds) + i: ", ".join([*(f"{k}={v}" for k, v in trial.settings.items()), f"seed={seed}"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from purerl.devices import over_agents, over_data, split, use_all_cores
+from purerl.devices import idle_cores, over_agents, over_data, split, use_all_cores
 from purerl.sweep import load
 from tests.sweeps.worker import OWN, WORKER, quiet_sweep
 from tests.test_run import assert_same
@@ -101,5 +101,7 @@ def test_layouts():
         over_data(9999)
     assert split({"x": jax.numpy.arange(3)})["x"].tolist() == [0, 1, 2]  # nothing happens outside of a mesh
     assert use_all_cores(64) == jax.local_device_count()  # too late: the devices have been made
+    idle = jax.local_device_count() == 1 and len(os.sched_getaffinity(0)) > 1
+    assert [("purerl.use_all_cores()" in line) for line in idle_cores()] == [True] * idle
     with pytest.raises(ValueError, match="cores must be at least 1"):
         use_all_cores(0)
