@@ -23,6 +23,8 @@ class Config:
     """Environments."""
     memory: int = 64
     """Slots of a pretended replay."""
+    empty_leaf: bool = True
+    """Whether the state has an array without elements (XLA of jax 0.11 crashes on one shared by several processes)."""
     explode_after: int = -1
     """From this iteration on (-1: never) seeds whose chance is above `explode_above` produce NaN."""
     explode_above: float = 0.0
@@ -60,7 +62,7 @@ class State(struct.PyTreeNode):
     weights: dict[str, jax.Array]
     environments: VectorState
     replay: jax.Array
-    nothing: jax.Array  # no elements
+    nothing: jax.Array | tuple  # no elements
     chance: jax.Array
     key: Key
 
@@ -76,7 +78,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         chance = jax.random.uniform(chance_key)
         weights = {"a/b": chance - jnp.ones(2), "half": jnp.ones((), jnp.bfloat16)}
         replay = jnp.zeros((config.memory, 2))
-        return State(weights, environments.reset(environment_key), replay, jnp.zeros((0, 3)), chance, run_key)
+        nothing = jnp.zeros((0, 3)) if config.empty_leaf else ()
+        return State(weights, environments.reset(environment_key), replay, nothing, chance, run_key)
 
     def step(state: State, time) -> tuple[State, dict[str, jax.Array]]:
         act_key, environment_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))

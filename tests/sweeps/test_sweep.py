@@ -25,7 +25,7 @@ from purerl.sweeps import directory as files
 from purerl.sweeps.summary import report
 from purerl.train import advance
 from tests import toy_learner
-from tests.sweeps.worker import OWN, SPACE, WORKER, quiet_sweep
+from tests.sweeps.worker import OWN, WORKER, quiet_sweep
 from tests.test_run import COMPILE_EVENT, assert_same
 
 
@@ -323,4 +323,3 @@ def test_random_axes_reach_the_agents(tmp_path):
     result = sweep(space, samples=3, seeds=1, total_steps=30, evaluations=1, episodes=2, directory=tmp_path / "s",
                    display=silent(), **OWN)  # fmt: skip
     assert result.agents().learning_rate.nunique() == 3
-    assert set(SPACE) == {"algorithm", "env", "num_envs", "learning_rate"}

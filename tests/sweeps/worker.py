@@ -15,7 +15,13 @@ from tests import toy_learner
 
 WORKER = __file__
 OWN: dict[str, Any] = {"algorithms": {"toy": toy_learner}, "environments": {"corridor": toy_learner.corridor}}
-SPACE = {"algorithm": "toy", "env": "corridor", "num_envs": [2, 3], "learning_rate": [0.1, 0.2, 0.3]}
+SPACE = {
+    "algorithm": "toy",
+    "env": "corridor",
+    "num_envs": [2, 3],
+    "learning_rate": [0.1, 0.2, 0.3],
+    "empty_leaf": False,
+}
 
 
 def quiet_sweep(directory: Any, space: Any = None, display: Display | None = None, **options: Any) -> Any:
