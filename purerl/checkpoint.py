@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from purerl import processes
+from purerl import processes, trees
 from purerl.configuration import to_json
 from purerl.types import Algorithm, Discrete, Environment, Space
 
@@ -160,10 +160,6 @@ def differences(saved: Any, current: Any, prefix: str = "") -> Iterator[tuple[st
         yield from differences(saved.get(name, "nothing"), current.get(name, "nothing"), path)
 
 
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _key_implementation(key: Any) -> Any:
     """Which generator a key (or the `jax.ShapeDtypeStruct` of one) belongs to."""
     found: list[Any] = []
@@ -174,7 +170,7 @@ def _key_implementation(key: Any) -> Any:
 def flatten(tree: Any) -> dict[str, jax.Array]:
     """A tree of arrays as `{path: array}`: keys as key data, leaves without elements left out."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(p): jax.random.key_data(x) if _is_key(x) else x for p, x in leaves if x.size}
+    return {jax.tree_util.keystr(p): jax.random.key_data(x) if trees.is_key(x) else x for p, x in leaves if x.size}
 
 
 def unflatten(template: Tree, arrays: dict[str, jax.Array]) -> Tree:
@@ -184,7 +180,7 @@ def unflatten(template: Tree, arrays: dict[str, jax.Array]) -> Tree:
         if not x.size:
             return jnp.zeros(x.shape, x.dtype)
         array = arrays[jax.tree_util.keystr(path)]
-        return jax.random.wrap_key_data(array, impl=_key_implementation(x)) if _is_key(x) else array
+        return jax.random.wrap_key_data(array, impl=_key_implementation(x)) if trees.is_key(x) else array
 
     return jax.tree_util.tree_map_with_path(leaf, template)
 

@@ -90,6 +90,7 @@ def test_mistakes_are_one_clear_line(capsys, tmp_path):
         (["sweep", "ppo", "--env", "CartPole-v1", "--resume"], "--resume needs the directory"),
         (["sweep", "ppo", "--env", "CartPole-v1", "--process", "1"], "give all of coordinator"),
         (["sweep", "--resume", str(tmp_path / "none")], "not the directory of a purerl sweep"),
+        (["search", "--quiet", "--resume", str(tmp_path / "none")], "not the directory of a purerl search"),
         (["evaluate", str(tmp_path), "--agent", "1"], "--agent is for sweeps"),
     ]:
         assert main(words) == 2, words

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from purerl import trees
 
@@ -23,3 +24,11 @@ def test_strong_types_and_bytes():
     tree = trees.strongly_typed({"weak": jnp.asarray(1.0), "python": 2, "key": jax.random.key(0)})
     assert not any(leaf.aval.weak_type for leaf in (tree["weak"], tree["python"]))
     assert trees.nbytes(tree) == 4 + 4 + 8
+
+
+def test_a_part_is_put_back_where_it_came_from_and_nowhere_else():
+    whole = {"a": jnp.zeros(2), "b": {"c": jnp.ones(()), "d": jnp.ones(())}}
+    result = trees.put_back(whole, {"a": None, "b": {"c": jnp.full((), 5.0), "d": None}})
+    assert (result["a"].tolist(), float(result["b"]["c"]), float(result["b"]["d"])) == ([0.0, 0.0], 5.0, 1.0)
+    with pytest.raises(TypeError, match=r"also has \['e'\]"):
+        trees.put_back(whole, {"e": jnp.zeros(())})

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import tyro
 
-from purerl.cli.options import Flag, Positionals
+from purerl.cli.options import Flag, Positionals, join_resume, resumes, sweep_display
 
 USAGE = """usage: purerl search ALGORITHM[,...] --env NAME[,...] FIELD=RANGE [FIELD=VALUES ...] [options]
        purerl search --resume DIR [--trials N]
@@ -96,13 +96,12 @@ class ResumeOptions:
 def search(words: list[str]) -> None:
     """`purerl search ...`."""
     from purerl import algorithms
-    from purerl.cli.options import join_resume
 
     if not words or words[0] in ("-h", "--help"):
         print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
         return
     words = ["--help" if word == "--options" else word for word in words]
-    if words[0] == "--resume":
+    if resumes(words):
         _resume(tyro.cli(ResumeOptions, prog="purerl search", args=words))
         return
     names = "" if words[0].startswith("-") else words[0]
@@ -138,7 +137,7 @@ def _start(names: str, options: SearchOptions) -> None:
         keep=options.keep,
         resume=options.resume,
         overwrite=options.overwrite,
-        display=_display(options.quiet),
+        display=sweep_display(options.quiet),
     )
 
 
@@ -149,7 +148,7 @@ def _resume(options: ResumeOptions) -> None:
 
     begun = read_search(options.resume)["numerics"]["devices"]
     use_all_cores(options.cores or begun)  # as many as it began with: the same bits
-    resume(options.resume, display=_display(options.quiet), trials=options.trials)
+    resume(options.resume, display=sweep_display(options.quiet), trials=options.trials)
 
 
 def _space(names: str, options: SearchOptions) -> dict[str, Any]:
@@ -163,9 +162,3 @@ def _space(names: str, options: SearchOptions) -> dict[str, Any]:
         if not given:
             raise ValueError(f"the search has no {name}: {flag}")
     return read(names, SweepOptions(fields=options.fields, env=options.env), [])[0]
-
-
-def _display(quiet: bool) -> Any:
-    from purerl.report.sweep_console import silent, sweep_console
-
-    return silent() if quiet else sweep_console()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tyro
 
-from purerl.cli.options import Flag, Positionals
+from purerl.cli.options import Flag, Positionals, join_resume, resumes, sweep_display
 
 USAGE = """usage: purerl sweep ALGORITHM[,...] --env NAME[,...] [FIELD=VALUES ...] [--seeds N] [options]
        purerl sweep --file SWEEP.toml [options]
@@ -118,14 +118,12 @@ class ResumeOptions:
 def sweep(words: list[str]) -> None:
     """`purerl sweep ...`."""
     from purerl import algorithms
-    from purerl.cli.options import join_resume
 
     if not words or words[0] in ("-h", "--help"):
         print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
         return
     words = ["--help" if word == "--options" else word for word in words]
-    named = not words[0].startswith("-") or any(word.split("=")[0] == "--file" for word in words)
-    if not named and any(word.split("=")[0] == "--resume" for word in words):
+    if resumes(words, "--file"):
         _resume(tyro.cli(ResumeOptions, prog="purerl sweep", args=words))
         return
     names = "" if words[0].startswith("-") else words[0]
@@ -159,7 +157,7 @@ def _start(names: str, options: SweepOptions, words: list[str]) -> None:
         keep=options.keep,
         resume=options.resume,
         overwrite=options.overwrite,
-        display=_display(options.quiet),
+        display=sweep_display(options.quiet),
     )
 
 
@@ -172,7 +170,7 @@ def _resume(options: ResumeOptions) -> None:
     begun = read_sweep(options.resume)["numerics"]["devices"]
     use_all_cores(options.cores or (begun if options.processes is None and not options.slurm else None))
     memory = None if options.memory is None else parse_bytes(options.memory)
-    resume(options.resume, memory=memory, display=_display(options.quiet))
+    resume(options.resume, memory=memory, display=sweep_display(options.quiet))
 
 
 def _connect(options: SweepOptions | ResumeOptions) -> None:
@@ -247,9 +245,3 @@ def _from_file(options: SweepOptions, words: list[str]) -> tuple[dict[str, Any],
 
 def _kind(annotation: Any) -> Any:
     return bool if annotation is Flag else annotation
-
-
-def _display(quiet: bool) -> Any:
-    from purerl.report.sweep_console import silent, sweep_console
-
-    return silent() if quiet else sweep_console()

@@ -126,33 +126,41 @@ def _compile_to_fit(
     return _compile_to_fit(programs, p, part, begun, options, display)
 
 
-def _setup(program: Program, piece: Piece, options: Options, sinks: Sequence[Any]) -> Setup:
-    batch = program.batch(piece.positions)
-    layout = over_agents(len(piece.positions))
-    evaluation = EvaluationPlan(options.evaluate_on, options.episodes) if options.evaluations else None
-    evaluated_on = options.evaluate_on or program.algorithm.environment
+def setup_of(
+    program: Program, positions: Sequence[int], directory: Path, evaluation: EvaluationPlan | None, sinks: Sequence[Any]
+) -> Setup:
+    """How the agents at these positions of a program are trained, in a run directory whose seeds are their numbers."""
+    batch = program.batch(positions)
+    layout = over_agents(len(positions))
+    evaluated_on = (evaluation and evaluation.environment) or program.algorithm.environment
     metadata = checkpoint.metadata(
         program.algorithm,
-        [program.number(position) for position in piece.positions],
+        [program.number(position) for position in positions],
         program.groups * program.group,
         program.group,
-        (evaluated_on, options.episodes) if evaluation and evaluated_on else None,
+        (evaluated_on, evaluation.episodes) if evaluation and evaluated_on else None,
     )
     metadata["numerics"] |= layout.described()
     metadata["swept"] = {name: to_json(values.tolist()) for name, values in batch.floats.items()}
-    metadata["seed_of_agent"] = [program.seeds[position % len(program.seeds)] for position in piece.positions]
+    metadata["seed_of_agent"] = [program.seeds[position % len(program.seeds)] for position in positions]
     return Setup(
         program.learner,
         batch,
         layout,
         metadata,
         evaluation,
-        piece.directory,
+        directory,
         None,
-        1,
-        sinks,
-        checkpoint_seconds=60.0 * options.checkpoint_minutes,
+        checkpoint_every=1,
+        sinks=sinks,
         unit="agent",
+    )
+
+
+def _setup(program: Program, piece: Piece, options: Options, sinks: Sequence[Any]) -> Setup:
+    evaluation = EvaluationPlan(options.evaluate_on, options.episodes) if options.evaluations else None
+    return setup_of(program, piece.positions, piece.directory, evaluation, sinks)._replace(
+        checkpoint_seconds=60.0 * options.checkpoint_minutes,
         resume_with="purerl sweep --resume",
         stops_when_diverged=False,  # or what an agent reports would depend on its company
     )

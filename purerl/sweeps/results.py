@@ -124,7 +124,7 @@ class SweepResult:
         dataset = table.set_index(["trial", "seed", "iteration"])[["env_steps", *numbers]].to_xarray()
         by_number = {trial.number: trial for trial in self.trials}
         for name in self.fields:
-            values = [_plain(by_number[int(number)].value(name)) for number in dataset["trial"].values]
+            values = [plain(by_number[int(number)].value(name)) for number in dataset["trial"].values]
             dataset = dataset.assign_coords({name: ("trial", values)})
         return dataset
 
@@ -180,9 +180,9 @@ class SweepResult:
 
         def training() -> Training:
             shapes = training_shapes(program.learner, batch)
-            return _at(_restore(piece, "training", shapes)[1], place)
+            return _at(restore(piece.directory, "training", shapes)[1], place)
 
-        progress, snapshots = _restore(piece, "policy", snapshot_shapes(program.learner, batch))
+        progress, snapshots = restore(piece.directory, "policy", snapshot_shapes(program.learner, batch))
         snapshots = _at(snapshots, place)
         return Agent(
             number=number,
@@ -236,14 +236,25 @@ def _rows(piece: Piece, program: Program, fields: Sequence[str]) -> Iterator[dic
     for place, position in enumerate(dict.fromkeys(piece.positions)):
         trial, number = program.trials[position // count], program.number(position)
         keys = {"agent": number, "trial": trial.number, "seed": program.seeds[position % count]}
-        keys |= {name: _plain(trial.value(name)) for name in fields}
+        keys |= {name: plain(trial.value(name)) for name in fields}
         for line in metrics:
             evaluation = evaluated.get(line["iteration"], {})
-            row = {**keys, **{name: line[name] for name in CLOCK}, "diverged": number in line["diverged_seeds"]}
-            row |= {short: _number(evaluation[n][place]) for n, short in EVALUATION.items() if n in evaluation}
-            own = {n: v for n, v in line.items() if n not in (*CLOCK, "diverged_seeds")}
-            row |= {f"metric_{n}" if n in fields else n: _number(v[place]) for n, v in own.items()}
-            yield row
+            lost = {"diverged": number in line["diverged_seeds"]}
+            clock = {name: line[name] for name in CLOCK}
+            yield {**keys, **clock, **lost, **numbers_of(line, evaluation, place, fields)}
+
+
+def numbers_of(
+    line: Mapping[str, Any], evaluation: Mapping[str, Any], place: int, fields: Sequence[str]
+) -> dict[str, float]:
+    """What one line of `metrics.jsonl` and of `evaluations.jsonl` says of the agent at a place.
+
+    A metric that is called like a field of the space is `metric_NAME`.
+    """
+    metrics = {name: values for name, values in line.items() if name not in (*CLOCK, "diverged_seeds")}
+    found = {short: evaluation[name][place] for name, short in EVALUATION.items() if name in evaluation}
+    found |= {f"metric_{name}" if name in fields else name: values[place] for name, values in metrics.items()}
+    return {name: np.nan if value is None else value for name, value in found.items()}
 
 
 def _agent_row(of_agent: Any, fields: Sequence[str], score: str) -> dict[str, Any]:
@@ -266,7 +277,7 @@ def _fresh_returns(
 ) -> np.ndarray:
     """`[positions]` mean returns of the best parameters in fresh episodes."""
     batch = program.batch(piece.positions)
-    _, snapshots = _restore(piece, "policy", snapshot_shapes(program.learner, batch))
+    _, snapshots = restore(piece.directory, "policy", snapshot_shapes(program.learner, batch))
 
     def one(floats: Mapping[str, jax.Array], snapshot: State, key: jax.Array) -> jax.Array:
         algorithm = program.learner(dict(floats))
@@ -282,13 +293,15 @@ def _fresh_returns(
     return np.asarray(score(batch.floats, snapshots["best"].snapshot, keys))
 
 
-def _restore(piece: Piece, item: str, template: Any) -> tuple[checkpoint.Progress, Any]:
-    checkpoints_directory = piece.directory / run_directory.CHECKPOINTS
+def restore(run: Path, item: str, template: Any) -> tuple[checkpoint.Progress, Any]:
+    """An item ("training" or "policy") of a run directory's last checkpoint, like `template`, on the first device.
+
+    Raises FileNotFoundError if only the policies were kept, CheckpointError if there is nothing that can be read.
+    """
+    checkpoints_directory = run / run_directory.CHECKPOINTS
     steps = [step for step in checkpoints_directory.iterdir() if step.name.isdigit()]
-    if item == "training" and not any((step / item).exists() for step in steps):
-        raise FileNotFoundError(
-            f"{piece.directory} was trained with keep='policy': the policies are there, but nothing to train on with"
-        )
+    if item == "training" and steps and not any((step / item).exists() for step in steps):
+        raise FileNotFoundError(f"{run} holds policies only (keep='policy'): keep='training' keeps what trains on")
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with checkpoint.opened(checkpoints_directory, read_only=True) as checkpoints:
         _, progress, tree = checkpoints.restore(item, template, sharding)
@@ -299,10 +312,6 @@ def _at(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value that a column of a table can hold and compare: sequences in words."""
     return str(tuple(value)) if isinstance(value, tuple | list) else value

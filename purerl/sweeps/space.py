@@ -160,11 +160,6 @@ def to_data(space: Space) -> Any:
     return {name: _to_data(value) for name, value in space.items()}
 
 
-def is_axis(value: Any) -> bool:
-    """Whether a value of a space varies (or may)."""
-    return isinstance(value, Grid | Uniform | Choice | When | list)
-
-
 MAKERS = {"grid": grid, "uniform": uniform, "log_uniform": log_uniform, "choice": choice}
 
 

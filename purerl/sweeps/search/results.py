@@ -11,11 +11,10 @@ import numpy as np
 from purerl.host.compilation import snapshot_shapes, training_shapes
 from purerl.report import run_directory
 from purerl.report.statistics import estimate
-from purerl.sweeps.results import CLOCK, EVALUATION, Agent, Ranked
+from purerl.sweeps.results import CLOCK, Agent, Ranked, numbers_of, plain, restore
 from purerl.sweeps.search import directory as files
 from purerl.sweeps.search import proposals
 from purerl.sweeps.search.generations import Outcome, Piece, Plan, outcomes, pieces
-from purerl.sweeps.search.training import restore
 from purerl.sweeps.trials import Trial
 from purerl.train import Training
 
@@ -144,7 +143,7 @@ def _trial_row(one: Outcome, fields: Sequence[str]) -> dict[str, Any]:
         "trial": one.trial.number,
         "study": one.study,
         "generation": one.generation,
-        **{name: _plain(one.trial.value(name)) for name in fields},
+        **{name: plain(one.trial.value(name)) for name in fields},
         "value": np.nan if one.state == "failed" else one.reports[-1][1],
         "state": one.state,
         "rung": one.piece.rung,
@@ -163,12 +162,11 @@ def _rows(piece: Piece, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
     for place in piece.positions:
         trial, number = piece.program.trials[place // len(seeds)], piece.program.number(place)
         label = dict(zip(WHERE, (number, trial.number, seeds[place % len(seeds)], *where), strict=True))
-        label |= {name: _plain(trial.value(name)) for name in fields}
+        label |= {name: plain(trial.value(name)) for name in fields}
         for line in metrics:
             evaluation = evaluated.get(line["iteration"], {})
             row = {**label, **{name: line[name] for name in CLOCK}, "diverged": number in line["diverged_seeds"]}
-            row |= {short: _number(evaluation[n][place]) for n, short in EVALUATION.items() if n in evaluation}
-            yield row | {n: _number(v[place]) for n, v in line.items() if n not in (*CLOCK, "diverged_seeds")}
+            yield row | numbers_of(line, evaluation, place, fields)
 
 
 def _agent(one: Outcome, seed: int, plan: Plan) -> Agent:
@@ -184,9 +182,9 @@ def _agent(one: Outcome, seed: int, plan: Plan) -> Agent:
         steps = (piece.directory / run_directory.CHECKPOINTS).iterdir()
         if not any((step / "training").exists() for step in steps):
             raise FileNotFoundError(f"{piece.directory} holds policies only: search with keep='training' to train on")
-        return at(restore(piece, "training", training_shapes(program.learner, batch))[1])
+        return at(restore(piece.directory, "training", training_shapes(program.learner, batch))[1])
 
-    progress, snapshots = restore(piece, "policy", snapshot_shapes(program.learner, batch))
+    progress, snapshots = restore(piece.directory, "policy", snapshot_shapes(program.learner, batch))
     snapshots = at(snapshots)
     return Agent(
         number=program.number(place),
@@ -200,12 +198,3 @@ def _agent(one: Outcome, seed: int, plan: Plan) -> Agent:
         iterations=piece.study.program.groups * program.group,
         load_training=training,
     )
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    """A value that a column of a table can hold and compare: sequences in words."""
-    return str(tuple(value)) if isinstance(value, tuple | list) else value

@@ -12,15 +12,13 @@ import jax
 import numpy as np
 
 from purerl import checkpoint
-from purerl.configuration import to_json
-from purerl.devices import over_agents
 from purerl.host import driver
 from purerl.host.compilation import Programs, training_shapes
 from purerl.host.driver import Setup
-from purerl.report import run_directory
 from purerl.report.sweep_console import Display
 from purerl.run import execute_in
-from purerl.sweeps.execute import forget_training
+from purerl.sweeps.execute import forget_training, setup_of
+from purerl.sweeps.results import restore
 from purerl.sweeps.search.generations import Piece, Plan, pieces
 from purerl.sweeps.trials import Trial
 from purerl.train import EvaluationPlan, Training
@@ -72,18 +70,10 @@ def gathered(piece: Piece, trials: Sequence[Trial]) -> Training:
     seeds = len(piece.program.seeds)
     agents = np.array([i * seeds + j for i in positions for j in range(seeds)], np.int32)
     shapes = training_shapes(piece.program.learner, piece.program.batch(piece.positions))
-    progress, training = restore(piece, "training", shapes)
+    progress, training = restore(piece.directory, "training", shapes)
     if progress.iteration != piece.end:
         raise checkpoint.CheckpointError(f"{piece.directory} has lost its last checkpoint: delete it and resume")
     return _take(training, agents)
-
-
-def restore(piece: Piece, item: str, template: Any) -> tuple[checkpoint.Progress, Any]:
-    """An item ("training" or "policy") of the last checkpoint of a piece, like `template`, on the first device."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with checkpoint.opened(piece.directory / run_directory.CHECKPOINTS, read_only=True) as checkpoints:
-        _, progress, tree = checkpoints.restore(item, template, sharding)
-    return progress, tree
 
 
 @jax.jit
@@ -92,30 +82,9 @@ def _take(tree: Any, agents: jax.Array) -> Any:
 
 
 def _setup(plan: Plan, piece: Piece, display: Display) -> Setup:
-    program, whole = piece.program, piece.study.program
-    batch = program.batch(piece.positions)
-    evaluated_on = plan.evaluate_on or program.algorithm.environment
-    metadata = checkpoint.metadata(
-        program.algorithm,
-        [program.number(position) for position in piece.positions],
-        whole.groups * whole.group,
-        whole.group,
-        (evaluated_on, plan.episodes) if evaluated_on else None,
-    )
-    metadata["swept"] = {name: to_json(values.tolist()) for name, values in batch.floats.items()}
-    metadata["seed_of_agent"] = [program.seeds[position % len(program.seeds)] for position in piece.positions]
-    metadata["piece"] = {"begin": piece.begin, "end": piece.end}
-    return Setup(
-        program.learner,
-        batch,
-        over_agents(program.agents),
-        metadata,
-        EvaluationPlan(plan.evaluate_on, plan.episodes),
-        piece.directory,
-        None,
-        1,
-        [display.sink(program, piece.positions)],
-        unit="agent",
-        resume_with="purerl search --resume",
-        until=piece.end,
-    )
+    whole, sinks = piece.study.program, [display.sink(piece.program, piece.positions)]
+    until_the_end = piece.program._replace(groups=whole.groups)  # the clock is that of the whole training
+    evaluation = EvaluationPlan(plan.evaluate_on, plan.episodes)
+    setup = setup_of(until_the_end, piece.positions, piece.directory, evaluation, sinks)
+    setup.metadata["piece"] = {"begin": piece.begin, "end": piece.end}
+    return setup._replace(resume_with="purerl search --resume", until=piece.end)
