@@ -1,5 +1,6 @@
 """Exploration: schedules of progress, and ways to act at random."""
 
+import jax
 import jax.numpy as jnp
 
 from purerl.types import Array
@@ -24,3 +25,14 @@ def epsilon_greedy(draw: Array, action_values: Array, epsilon: float | Array) ->
     uniform = jnp.floor(num_actions * draw / jnp.maximum(epsilon, 1e-8)).astype(jnp.int32)
     greedy = jnp.argmax(action_values, axis=-1)
     return jnp.where(draw < epsilon, jnp.minimum(uniform, num_actions - 1), greedy)
+
+
+def boltzmann(draw: Array, action_values: Array, temperature: float | Array) -> Array:
+    """An action with probability `softmax(Q / temperature)` (Boltzmann exploration; also the policy of soft Q-learning).
+
+    `draw` `[...]` is uniform in [0, 1), `action_values` is `[..., A]`, `temperature` > 0 is in units of the values. The
+    actions are int32 `[...]`, found by inverting the cumulated probabilities.
+    """
+    cumulated = jnp.cumsum(jax.nn.softmax(action_values / temperature), axis=-1)
+    action = jnp.sum(cumulated[..., :-1] <= draw[..., None] * cumulated[..., -1:], axis=-1)
+    return action.astype(jnp.int32)

@@ -5,8 +5,12 @@ import importlib
 from types import ModuleType
 
 ALGORITHMS: dict[str, str] = {
+    "c51": "purerl.algorithms.value_based.c51",
     "dqn": "purerl.algorithms.value_based.dqn",
+    "iqn": "purerl.algorithms.value_based.iqn",
     "ppo": "purerl.algorithms.policy_gradient.ppo",
+    "qr_dqn": "purerl.algorithms.value_based.qr_dqn",
+    "rainbow": "purerl.algorithms.value_based.rainbow",
 }
 
 

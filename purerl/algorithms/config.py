@@ -36,7 +36,7 @@ def check_config(
     Raises TypeError for a value of the wrong type (a traced or batched static field among them), ValueError for one
     out of range; both name the field, the value and what to do instead.
     """
-    algorithm = type(config).__module__.rpartition(".")[2]
+    algorithm = name_of(config)
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -52,6 +52,11 @@ def check_config(
             value = getattr(config, name)
             if is_concrete(value) and not np.all(holds(np.asarray(value))):
                 raise ValueError(f"{algorithm}: {name} must be {description}, got {value}")
+
+
+def name_of(config: Any) -> str:
+    """The name of the algorithm that `config` configures: that of the module which defines its class."""
+    return type(config).__module__.rpartition(".")[2]
 
 
 def is_concrete(value: Any) -> bool:

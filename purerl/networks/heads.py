@@ -1,4 +1,4 @@
-"""Whole networks: a torso and what an algorithm reads from it."""
+"""Policies and state values: a torso and what an algorithm reads from it."""
 
 from collections.abc import Sequence
 
@@ -7,24 +7,9 @@ import jax.numpy as jnp
 
 from purerl.distributions import Categorical, DiagonalGaussian
 from purerl.networks.initializers import orthogonal
+from purerl.networks.q_network import QNetwork as QNetwork
 from purerl.networks.torsos import as_features, torso
 from purerl.types import Array, Discrete, Space
-
-
-class QNetwork(nn.Module):
-    """Q(s, .): the values `[..., A]` of all actions. The last layer starts small: the first targets are rewards."""
-
-    observation_space: Space
-    num_actions: int
-    widths: Sequence[int]
-    activation: str = "relu"
-    layer_norm: bool = False
-
-    @nn.compact
-    def __call__(self, observation: Array) -> Array:
-        x = as_features(observation, self.observation_space)
-        x = torso(self.observation_space, self.widths, self.activation, self.layer_norm)(x)
-        return nn.Dense(self.num_actions, kernel_init=orthogonal(0.01))(x)
 
 
 class Actor(nn.Module):

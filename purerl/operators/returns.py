@@ -4,6 +4,8 @@ The masks, here and everywhere: a bootstrap value is multiplied by `1 - terminat
 `terminated | truncated`; at a truncation the bootstrap is the value of the *true* successor.
 """
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -69,3 +71,88 @@ def running_discounted_return(
         return jnp.where(done, 0.0, running), running
 
     return jax.lax.scan(forward, initial, (reward, done))
+
+
+class NStepReturn(NamedTuple):
+    """The part of an n-step target that needs no value: the target is `reward + discount * value(successor)`."""
+
+    reward: Array  # discounted sum of the rewards of the steps used
+    discount: Array  # weight of the value of the last used step's true successor; 0 if that step terminated
+    steps: Array  # int32, 1 .. n: how many steps were used
+
+
+def n_step_return(reward: Array, terminated: Array, truncated: Array, discount: float | Array) -> NStepReturn:
+    """The n-step return of one window, cut at the first step that ends the episode (Watkins, 1989; Sutton, 1988).
+
+        m = the first step that is done, counted from 1, or n;    done = terminated | truncated
+        reward   = sum_{k < m} discount^k r_k
+        discount = discount^m (1 - terminated_{m-1})
+
+    What follows the cut belongs to another episode and is not used. With actions that were not greedy the return is
+    that of the policy which took them: for n > 1 the target is biased off policy (`retrace` corrects it).
+
+    Args:
+        reward: `[n]`, the rewards from the step on whose value is learned.
+        terminated, truncated: bool `[n]`.
+        discount: in [0, 1].
+
+    `steps - 1` is the row of the window whose true successor the target bootstraps from. With n = 1 the result is
+    exactly the reward and `discount * (1 - terminated)`; with n -> infinity it is the Monte-Carlo return.
+    """
+    chex.assert_rank([reward, terminated, truncated], 1)
+    chex.assert_equal_shape([reward, terminated, truncated])
+    chex.assert_type([terminated, truncated], bool)
+    done = (terminated | truncated).astype(jnp.int32)
+    used = jnp.cumsum(done) - done == 0
+    discounts = jnp.where(used, discount, jnp.ones_like(reward))
+    weight = jnp.concatenate([jnp.ones_like(reward[:1]), jnp.cumprod(discounts)[:-1]])
+    return NStepReturn(
+        reward=jnp.sum(jnp.where(used, weight * reward, 0.0)),
+        discount=jnp.where(jnp.any(used & terminated), 0.0, jnp.prod(discounts)),
+        steps=jnp.sum(used, dtype=jnp.int32),
+    )
+
+
+def retrace(
+    reward: Array,
+    value: Array,
+    successor_value: Array,
+    ratio: Array,
+    terminated: Array,
+    truncated: Array,
+    discount: float | Array,
+    trace_decay: float | Array,
+) -> Array:
+    """Retrace(lambda) targets for the values of the actions taken (Munos et al., 2016).
+
+        delta_t = r_t + discount (1 - terminated_t) E_pi Q(s'_t, .) - Q(s_t, a_t)
+        G_t     = Q(s_t, a_t) + sum_{k >= t} discount^(k-t) (prod_{j=t+1..k} c_j) delta_k,    c_j = lambda min(1, rho_j)
+
+    where the sum ends with the episode: done = terminated | truncated cuts the trace. It converges to the value of pi
+    whatever policy acted, and its products never exceed 1.
+
+    Args:
+        reward: `[T, ...]`.
+        value: Q(s_t, a_t), `[T, ...]`.
+        successor_value: E_pi Q(s'_t, .) of the true successor of every step, `[T, ...]`.
+        ratio: rho_t = pi(a_t | s_t) / pi_b(a_t | s_t) >= 0, `[T, ...]`; `ratio[0]` is not used: a_0 is given.
+        terminated, truncated: bool `[T, ...]`.
+        discount: in [0, 1].
+        trace_decay: lambda in [0, 1]; 0 is one-step expected SARSA.
+
+    Returns the targets `[T, ...]`. No gradient is stopped here.
+    """
+    chex.assert_equal_shape([reward, value, successor_value, ratio, terminated, truncated])
+    chex.assert_type([terminated, truncated], bool)
+    td_error = reward + discount * jnp.where(terminated, 0.0, successor_value) - value
+    trace = trace_decay * jnp.minimum(1.0, ratio)
+    next_trace = jnp.concatenate([trace[1:], jnp.zeros_like(trace[:1])])
+    decay = discount * jnp.where(terminated | truncated, 0.0, next_trace)
+
+    def backward(correction: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        td_error, decay = step
+        correction = td_error + decay * correction
+        return correction, correction
+
+    _, correction = jax.lax.scan(backward, jnp.zeros_like(td_error[0]), (td_error, decay), reverse=True)
+    return value + correction

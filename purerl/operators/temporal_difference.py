@@ -1,6 +1,7 @@
 """Temporal-difference targets and the losses on their errors. Unbatched: `vmap` for a batch."""
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from purerl.types import Array
@@ -14,6 +15,16 @@ def q_learning_target(reward: Array, terminated: Array, successor_values: Array,
     """
     chex.assert_rank([reward, terminated, successor_values], [0, 0, 1])
     return reward + discount * jnp.where(terminated, 0.0, jnp.max(successor_values))
+
+
+def soft_value(action_values: Array, temperature: float | Array) -> Array:
+    """The value of acting by `softmax(Q / temperature)`, entropy included (Haarnoja et al., 2017).
+
+        V = temperature log sum_a exp(Q(a) / temperature)
+
+    `action_values` is `[..., A]`, the result `[...]`; it tends to `max_a Q(a)` as `temperature` (> 0) goes to 0.
+    """
+    return temperature * jax.nn.logsumexp(action_values / temperature, axis=-1)
 
 
 def huber(error: Array, delta: float | Array = 1.0) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from purerl import Time, dqn, make
+from purerl.experience import example_step
 from purerl.replay import uniform_replay
 
 SMALL = {
@@ -33,7 +34,7 @@ def test_the_replay_holds_true_successors_and_only_true_ends():
     for probe, ends in (("probe/successor", False), ("probe/constant", True)):
         algorithm = dqn.make(make(probe), dqn.Config(**SMALL))
         stored = jax.jit(algorithm.init)(jax.random.key(0)).replay
-        replay = uniform_replay(SMALL["replay_capacity"], 10, dqn.example_transition(algorithm.environment))
+        replay = uniform_replay(SMALL["replay_capacity"], 10, example_step(algorithm.environment), SMALL["num_envs"])
         filled = replay.read(stored, jnp.arange(algorithm.env_steps_of_init))
         rest = replay.read(stored, jnp.arange(algorithm.env_steps_of_init, 100))
         assert filled.terminated.tolist() == [ends] * algorithm.env_steps_of_init
@@ -105,4 +106,4 @@ def test_minatar_images_are_stored_as_bytes():
     algorithm = dqn.make(make("Breakout-MinAtar"), dqn.Config(**SMALL))
     stored = jax.eval_shape(algorithm.init, jax.random.key(0)).replay
     assert stored["uint8"].shape == (100, 2 * 400)
-    assert stored["uint32"].shape == (100, 3)
+    assert stored["uint32"].shape == (100, 4)

@@ -1,4 +1,4 @@
-"""One small case per algorithm: the contracts run over every name in the table."""
+"""Small cases of every algorithm in the table: the contracts run over all of them."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -9,33 +9,90 @@ from purerl.types import Algorithm
 
 
 class Case(NamedTuple):
-    """What the contracts need to know of an algorithm."""
+    """What the contracts need to know of an algorithm, or of one way to configure it."""
 
+    algorithm: str
     environment: str  # something it can be made for
     config: dict[str, Any]  # fields that make it small
+    idle: tuple[str, ...] = ()  # float fields that do nothing in this configuration
     wrong_environment: str | None = None  # something it must refuse
     iterations: int = 4
 
 
+SMALL_DQN = {
+    "num_envs": 4,
+    "steps_per_iteration": 4,
+    "updates_per_iteration": 2,
+    "batch_size": 16,
+    "replay_capacity": 64,
+    "warm_up_steps": 32,
+    "target_period": 32,
+    "target_rate": 0.5,
+    "max_gradient_norm": 0.05,
+    "widths": (16,),
+}
+EPSILON = ("epsilon_start", "epsilon_end")
+TEMPERATURE = ("temperature_start", "temperature_end")
+PRIORITIES = ("priority_exponent", "priority_epsilon", "importance_start")
+SUPPORT = ("support_low", "support_high")
+ENSEMBLE = ("prior_scale", "mask_probability")
+NOISE = ("noise_deviation",)
+RISK = ("risk",)
+
 CASES: dict[str, Case] = {
     "dqn": Case(
+        "dqn",
         "CartPole-v1",
-        {
-            "num_envs": 4,
-            "steps_per_iteration": 4,
-            "updates_per_iteration": 2,
-            "batch_size": 16,
-            "replay_capacity": 64,
-            "warm_up_steps": 32,
-            "target_period": 32,
-            "target_rate": 0.5,
-            "normalize_observations": True,
-            "max_gradient_norm": 0.05,
-            "widths": (16,),
+        SMALL_DQN | {"normalize_observations": True},
+        idle=(*TEMPERATURE, *PRIORITIES, *SUPPORT, *ENSEMBLE, *NOISE, *RISK),
+        wrong_environment="Pendulum-v1",
+    ),
+    "dqn, soft, by rank, bootstrapped": Case(
+        "dqn",
+        "CartPole-v1",
+        SMALL_DQN
+        | {
+            "soft": True,
+            "exploration": "boltzmann",
+            "sampling": "rank",
+            "n_step": 2,
+            "share_observations": True,
+            "members": 3,
+            "prior_scale": 0.5,
+            "mask_probability": 0.7,
         },
+        idle=(*EPSILON, "priority_epsilon", *SUPPORT, *NOISE, *RISK),
+    ),
+    "rainbow": Case(
+        "rainbow",
+        "CartPole-v1",
+        SMALL_DQN | {"atoms": 11, "risk": 0.7},
+        idle=(*EPSILON, *TEMPERATURE, "exploration_fraction", *ENSEMBLE),
+        wrong_environment="Pendulum-v1",
+    ),
+    "c51": Case(
+        "c51",
+        "CartPole-v1",
+        SMALL_DQN | {"atoms": 11, "support_low": 0.0},
+        idle=(*TEMPERATURE, *PRIORITIES, *ENSEMBLE, *NOISE),
+        wrong_environment="Pendulum-v1",
+    ),
+    "qr_dqn": Case(
+        "qr_dqn",
+        "CartPole-v1",
+        SMALL_DQN | {"atoms": 8, "double": True, "dueling": True, "exploration": "boltzmann"},
+        idle=(*EPSILON, *PRIORITIES, *SUPPORT, *ENSEMBLE, *NOISE),
+        wrong_environment="Pendulum-v1",
+    ),
+    "iqn": Case(
+        "iqn",
+        "CartPole-v1",
+        SMALL_DQN | {"atoms": 8, "sampling": "proportional"},
+        idle=(*TEMPERATURE, *SUPPORT, *ENSEMBLE, *NOISE),
         wrong_environment="Pendulum-v1",
     ),
     "ppo": Case(
+        "ppo",
         "CartPole-v1",
         {
             "num_envs": 4,
@@ -51,12 +108,13 @@ CASES: dict[str, Case] = {
         },
     ),
 }
-assert set(CASES) == set(ALGORITHMS), "every algorithm in the table needs a case here"
+assert {case.algorithm for case in CASES.values()} == set(ALGORITHMS), "every algorithm in the table needs a case here"
 
 
 def algorithm(name: str, **floats: Any) -> Algorithm:
     """The algorithm of a case, with some float fields replaced (they may be traced)."""
-    case, module = CASES[name], load(name)
+    case = CASES[name]
+    module = load(case.algorithm)
     return module.make(make(case.environment), module.Config(**case.config | floats))
 
 

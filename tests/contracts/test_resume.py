@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from purerl import run
-from purerl.algorithms import ALGORITHMS
 from tests.contracts.cases import CASES, algorithm
 
 
@@ -35,7 +34,7 @@ def train(name: str, directory: str, resume: bool) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_resumed_run_is_the_uninterrupted_one(name, tmp_path):
     directory = tmp_path / "run"
     expected = train(name, str(directory), resume=False)
@@ -52,4 +51,4 @@ def test_a_resumed_run_is_the_uninterrupted_one(name, tmp_path):
     assert done.stdout.split()[-1] == expected
     for file, content in lines.items():
         assert (directory / file).read_bytes() == content
-    assert json.loads((directory / "summary.json").read_text())["algorithm"] == name
+    assert json.loads((directory / "summary.json").read_text())["algorithm"] == CASES[name].algorithm

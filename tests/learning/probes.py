@@ -9,7 +9,8 @@ import numpy as np
 
 from purerl.environments import make
 from purerl.evaluate import evaluate
-from purerl.networks.heads import ActorCritic, QNetwork
+from purerl.networks.heads import ActorCritic
+from purerl.networks.q_network import QNetwork
 from purerl.train import train
 from purerl.types import Algorithm
 
@@ -63,7 +64,7 @@ def state_value(one: Algorithm, state: Any, observation: jax.Array) -> jax.Array
     config, environment = one.config, one.environment
     if one.name == "dqn":
         network = QNetwork(environment.observation_space, environment.action_space.n, config.widths)
-        return jnp.max(network.apply(state.params, observation))
+        return jnp.max(network.apply(state.params, observation).mean())
     network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
     return network.apply(state.params, observation, method=network.value)
 

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.networks.heads import ActorCritic, QNetwork
+from purerl.networks.heads import ActorCritic
 from purerl.networks.initializers import orthogonal
+from purerl.networks.q_network import QNetwork
 from purerl.networks.torsos import MLP, PatchConvolution, as_features
 from purerl.types import Box, Discrete
 
@@ -57,11 +58,11 @@ def test_q_network_starts_small_and_batches_any_leading_axes(space, layer_norm):
     network = QNetwork(space, 4, (32, 16), layer_norm=layer_norm)
     observation = jax.vmap(space.sample)(jax.random.split(jax.random.key(0), 6))
     params = network.init(jax.random.key(1), observation)
-    values = network.apply(params, observation)
+    values = network.apply(params, observation).values
     assert values.shape == (6, 4)
     assert jnp.abs(values).max() < 0.2
     assert ("LayerNorm" in str(params)) == layer_norm
-    batched = network.apply(params, observation.reshape(2, 3, *space.shape))
+    batched = network.apply(params, observation.reshape(2, 3, *space.shape)).values
     np.testing.assert_allclose(batched.reshape(6, 4), values, rtol=1e-5, atol=1e-6)
 
 

@@ -25,31 +25,39 @@ class Replay(NamedTuple):
     init: Callable[[], ReplayState]
     add: Callable[[ReplayState, Transitions, Array], ReplayState]  # add(state, block, written)
     sample: Callable[[ReplayState, Key, Array, int], Transitions]  # sample(state, key, written, batch_size)
-    read: Callable[[ReplayState, Array], Transitions]  # read(state, slots [n]): what lies there, [n, ...]
+    read: Callable[[ReplayState, Array], Transitions]  # read(state, slots [...]): what lies there, [..., ...]
+    slots: Callable[..., Array]  # slots(key, written, n, ahead=0): n places to read, int32 [n]
+    after: Callable[[Array, Any], Array]  # after(slots, steps): the place of the same environment `steps` steps later
 
 
-def uniform_replay(capacity: int, block: int, example: Transitions) -> Replay:
+def uniform_replay(capacity: int, block: int, example: Transitions, num_envs: int = 1) -> Replay:
     """A ring of `capacity` transitions (Lin, 1992) that takes `block` of them at a time.
 
-    `add(state, block, written)` stores block number `written` (from 0) over the oldest one.
-    `sample(state, key, written, batch_size)` draws uniformly, with replacement, from what `written` blocks have left
-    there; `written` must be at least 1. The cost of both does not depend on the capacity.
+    - `add(state, block, written)` stores block number `written` (from 0) over the oldest one.
+    - `sample(state, key, written, batch_size)` draws uniformly, with replacement, from what `written` blocks have left
+      there; `written` must be at least 1. It is `read(state, slots(key, written, batch_size))`.
+    - `slots(key, written, n, ahead=0)` draws the places alone. With `ahead` (a Python int) it leaves out those whose
+      next `ahead` steps have not been written yet, so that no window of `1 + ahead` steps crosses the head of the ring;
+      the `written` blocks must hold more than `ahead` steps.
+    - `after(slots, steps)` is where the same environment's transition of `steps` steps later lies (negative: earlier);
+      `steps` broadcasts against `slots`. A window is `read(state, after(slots[:, None], jnp.arange(n)))`, `[batch, n]`.
+
+    The rows of a block are ordered by time, then by environment, so the next step of an environment lies `num_envs`
+    slots further. The cost of everything does not depend on the capacity.
 
     Args:
         capacity: transitions kept.
-        block: transitions written at a time.
+        block: transitions written at a time, `[steps, num_envs]` flattened.
         example: one transition (arrays or `jax.ShapeDtypeStruct`s, unbatched). Every leaf keeps its type: images of
             bools or bytes take a byte a pixel.
+        num_envs: environments that step side by side.
 
-    Raises ValueError if `capacity` is not a positive multiple of `block`.
+    Raises ValueError if `capacity` is not a positive multiple of `block`, or `block` of `num_envs`.
     """
-    if block < 1 or capacity < block or capacity % block:
-        raise ValueError(
-            f"replay capacity {capacity} must be a positive multiple of the block of {block} transitions written per "
-            f"iteration; try {max(1, round(capacity / max(block, 1))) * block}"
-        )
-    blocks = capacity // block
-    write = _write_along(0)
+    blocks = blocks_of(capacity, block)
+    if num_envs < 1 or block % num_envs:
+        raise ValueError(f"a block of {block} transitions must hold whole steps of all {num_envs} environments")
+    write = write_along(0)
 
     def init() -> ReplayState:
         one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), example)
@@ -60,14 +68,36 @@ def uniform_replay(capacity: int, block: int, example: Transitions) -> Replay:
         return jax.tree.map(lambda stored, rows: write(stored, rows, start), state, _pack(transitions))
 
     def sample(state: ReplayState, key: Key, written: Array, batch_size: int) -> Transitions:
-        size = jnp.minimum(written, blocks) * block
-        return read(state, jax.random.bits(key, (batch_size,)) % size.astype(jnp.uint32))  # uniform to size / 2^32
+        return read(state, slots(key, written, batch_size))
+
+    def slots(key: Key, written: Array, n: int, ahead: int = 0) -> Array:
+        if not 0 <= ahead * num_envs < capacity:
+            raise ValueError(f"no window of 1 + {ahead} steps of {num_envs} environments fits {capacity} transitions")
+        size = jnp.minimum(written, blocks) * block - ahead * num_envs
+        drawn = jax.random.bits(key, (n,)) % size.astype(jnp.uint32)  # uniform to size / 2^32
+        if ahead == 0:
+            return drawn.astype(jnp.int32)
+        oldest = jnp.where(written > blocks, written % blocks, 0) * block
+        return (oldest + drawn.astype(jnp.int32)) % capacity
+
+    def after(slots: Array, steps: int | Array) -> Array:
+        return (slots + steps * num_envs) % capacity
 
     def read(state: ReplayState, slots: Array) -> Transitions:
         rows = jax.tree.map(lambda stored: stored.at[slots].get(mode="promise_in_bounds"), state)
         return _unpack(rows, example)
 
-    return Replay(init, add, sample, read)
+    return Replay(init, add, sample, read, slots, after)
+
+
+def blocks_of(capacity: int, block: int) -> int:
+    """How many blocks fill the ring; ValueError unless that is a positive whole number."""
+    if block < 1 or capacity < block or capacity % block:
+        raise ValueError(
+            f"replay capacity {capacity} must be a positive multiple of the block of {block} transitions written per "
+            f"iteration; try {max(1, round(capacity / max(block, 1))) * block}"
+        )
+    return capacity // block
 
 
 def _is_bool(dtype: Any) -> bool:
@@ -99,22 +129,22 @@ def _pack(transitions: Transitions) -> ReplayState:
 
 
 def _unpack(rows: ReplayState, example: Transitions) -> Transitions:
-    """The inverse of `_pack`: leaves `[n, ...]` of the shapes and types of `example`."""
+    """The inverse of `_pack`: rows `[..., elements]` as leaves `[..., *shape]` of the types of `example`."""
     used = dict.fromkeys(rows, 0)
 
     def leaf(one: Any) -> Array:
         storage, dtype = _storage(one), jnp.dtype(one.dtype)
         begin = used[storage.name]
         used[storage.name] = begin + one.size
-        flat = rows[storage.name][:, begin : begin + one.size]
+        flat = rows[storage.name][..., begin : begin + one.size]
         same_width = dtype.itemsize == storage.itemsize and not _is_bool(dtype)
         flat = jax.lax.bitcast_convert_type(flat, dtype) if same_width else flat.astype(dtype)
-        return flat.reshape(-1, *one.shape)
+        return flat.reshape(*flat.shape[:-1], *one.shape)
 
     return jax.tree.map(leaf, example)
 
 
-def _write_along(axis: int) -> Callable[[Array, Array, Array], Array]:
+def write_along(axis: int) -> Callable[[Array, Array, Array], Array]:
     """`write(stored, new, start)`: `new` at `start` along `axis`, one `dynamic_update_slice` under any number of vmaps.
 
     JAX batches a `dynamic_update_slice` to a scatter even where all agents share `start`, which costs several times as
@@ -133,6 +163,6 @@ def _write_along(axis: int) -> Callable[[Array, Array, Array], Array]:
             x if batched else jnp.broadcast_to(x, (size, *x.shape))
             for x, batched in zip((stored, new), is_batched, strict=False)
         )
-        return _write_along(axis + 1)(stored, new, start), True
+        return write_along(axis + 1)(stored, new, start), True
 
     return write
