@@ -9,6 +9,7 @@ ALGORITHMS: dict[str, str] = {
     "dqn": "purerl.algorithms.value_based.dqn",
     "iqn": "purerl.algorithms.value_based.iqn",
     "ppo": "purerl.algorithms.policy_gradient.ppo",
+    "pqn": "purerl.algorithms.value_based.pqn",
     "qr_dqn": "purerl.algorithms.value_based.qr_dqn",
     "rainbow": "purerl.algorithms.value_based.rainbow",
 }

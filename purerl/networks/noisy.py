@@ -15,16 +15,16 @@ class NoisyDense(nn.Module):
 
         y = (mu_w + sigma_w * e_w) x + mu_b + sigma_b * e_b,    e_w[i, j] = f(e_in[i]) f(e_out[j]),    e_b = f(e_out)
 
-    where f(e) = sign(e) sqrt|e|. Every sample of the batch has its own noise, without a weight matrix of its own: the
-    noise of the inputs and that of the outputs are factors outside of one product with sigma_w. mu starts uniform in
-    +-1 / sqrt(p) for p inputs, sigma at `deviation / sqrt(p)`.
+    where f(e) = sign(e) sqrt|e|. One application has one noise, shared by its batch; for noise of every sample's own,
+    `vmap` the application over samples and keys: no weight matrix is made for each, since the noise of the inputs and
+    that of the outputs are factors outside of one product with sigma_w. mu starts uniform in +-1 / sqrt(p) for p
+    inputs, sigma at `deviation / sqrt(p)`.
 
     Without the stream "noise" (`apply` without `rngs={"noise": key}`) the layer is the dense one with weights mu.
     """
 
     features: int
     deviation: float | Array = 0.5  # >= 0; may be traced
-    shared_axes: int = 0  # this many axes before the last have one noise in common
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -42,10 +42,9 @@ class NoisyDense(nn.Module):
         y = x @ kernel + bias
         if not self.has_rng("noise"):
             return y
-        batch = x.shape[: x.ndim - 1 - self.shared_axes] + (1,) * self.shared_axes
-        noise = jax.random.normal(self.make_rng("noise"), (*batch, inputs + self.features))
+        noise = jax.random.normal(self.make_rng("noise"), (inputs + self.features,))
         noise = jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))
-        noise_in, noise_out = noise[..., :inputs], noise[..., inputs:]
+        noise_in, noise_out = noise[:inputs], noise[inputs:]
         return y + noise_out * ((x * noise_in) @ kernel_deviation + bias_deviation)
 
 
@@ -56,12 +55,11 @@ class NoisyMLP(nn.Module):
     activation: str = "relu"
     layer_norm: bool = False
     deviation: float | Array = 0.5
-    shared_axes: int = 0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.widths:
-            x = NoisyDense(width, self.deviation, self.shared_axes)(x)
+            x = NoisyDense(width, self.deviation)(x)
             x = nn.LayerNorm()(x) if self.layer_norm else x
             x = activation_named(self.activation)(x)
         return x

@@ -44,8 +44,8 @@ class QNetwork(nn.Module):
 
     `dueling` (Wang et al., 2016) splits the last hidden layer into a stream for V and one for A, both for every atom or
     quantile: Q = V + A - mean_a A. What they send back into the shared layers is scaled by 1 / sqrt 2. `noisy`
-    (Fortunato et al., 2018) makes every dense layer but the embedding of the levels a `NoisyDense`, with noise from the
-    random stream "noise"; without it the weights are the means.
+    (Fortunato et al., 2018) makes every dense layer but the embedding of the levels a `NoisyDense`, with one noise per
+    application, from the random stream "noise"; without it the weights are the means.
 
         network.apply(params, observation, rngs={"noise": noise_key, "levels": levels_key})
     """
@@ -89,25 +89,24 @@ class QNetwork(nn.Module):
         if not self.noisy:
             return torso(self.observation_space, widths, self.activation, self.layer_norm)(x)
         x = torso(self.observation_space, (), self.activation, self.layer_norm)(x)  # the convolution, if there is one
-        return self._hidden(widths, shared_axes=0)(x)
+        return self._hidden(widths)(x)
 
-    def _hidden(self, widths: Sequence[int], shared_axes: int) -> nn.Module:
+    def _hidden(self, widths: Sequence[int]) -> nn.Module:
         if self.noisy:
-            return NoisyMLP(widths, self.activation, self.layer_norm, self.noise_deviation, shared_axes)
+            return NoisyMLP(widths, self.activation, self.layer_norm, self.noise_deviation)
         return MLP(widths, self.activation, self.layer_norm)
 
-    def _linear(self, features: int, shared_axes: int) -> nn.Module:
+    def _linear(self, features: int) -> nn.Module:
         if self.noisy:
-            return NoisyDense(features, self.noise_deviation, shared_axes)
+            return NoisyDense(features, self.noise_deviation)
         return nn.Dense(features, kernel_init=orthogonal(0.01))
 
     def _outputs(self, x: Array, stream: Sequence[int], outputs: int) -> Array:
-        """From features `[..., F]` to `[..., A, outputs]`; all levels of a sample share its noise."""
-        shared_axes = 1 if self.head == "implicit_quantile" else 0
+        """From features `[..., F]` to `[..., A, outputs]`."""
 
         def layers(x: Array, actions: int) -> Array:
-            x = self._hidden(stream, shared_axes)(x) if stream else x
-            x = self._linear(actions * outputs, shared_axes)(x)
+            x = self._hidden(stream)(x) if stream else x
+            x = self._linear(actions * outputs)(x)
             return x.reshape(*x.shape[:-1], actions, outputs)
 
         if not self.dueling:

@@ -31,6 +31,15 @@ SMALL_DQN = {
     "max_gradient_norm": 0.05,
     "widths": (16,),
 }
+SMALL_PQN = {
+    "num_envs": 4,
+    "rollout_length": 16,
+    "epochs": 2,
+    "minibatches": 2,
+    "max_gradient_norm": 0.05,
+    "widths": (16,),
+    "exploration_fraction": 0.9,
+}
 EPSILON = ("epsilon_start", "epsilon_end")
 TEMPERATURE = ("temperature_start", "temperature_end")
 PRIORITIES = ("priority_exponent", "priority_epsilon", "importance_start")
@@ -91,6 +100,8 @@ CASES: dict[str, Case] = {
         idle=(*TEMPERATURE, *SUPPORT, *ENSEMBLE, *NOISE),
         wrong_environment="Pendulum-v1",
     ),
+    "pqn": Case("pqn", "CartPole-v1", SMALL_PQN, wrong_environment="Pendulum-v1"),
+    "pqn, recurrent": Case("pqn", "CartPole-v1", SMALL_PQN | {"core": "gru", "core_width": 8}),
     "ppo": Case(
         "ppo",
         "CartPole-v1",

@@ -7,28 +7,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.algorithms.value_based import dqn
 from purerl.environments import make
 from purerl.evaluate import evaluate
 from purerl.networks.heads import ActorCritic
-from purerl.networks.q_network import QNetwork
+from purerl.networks.recurrent import RecurrentQNetwork
 from purerl.train import train
 from purerl.types import Algorithm
 
 SEEDS, DISCOUNT = 3, 0.9
 
+DQN: dict[str, Any] = {
+    "learning_rate": 2e-2,
+    "anneal_learning_rate": True,
+    "num_envs": 4,
+    "steps_per_iteration": 2,
+    "updates_per_iteration": 4,
+    "batch_size": 32,
+    "replay_capacity": 512,
+    "warm_up_steps": 64,
+    "target_period": 40,
+    "widths": (32,),
+    "discount": DISCOUNT,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
-    "dqn": {
-        "learning_rate": 2e-2,
-        "anneal_learning_rate": True,
-        "num_envs": 4,
-        "steps_per_iteration": 2,
-        "updates_per_iteration": 4,
-        "batch_size": 32,
-        "replay_capacity": 512,
-        "warm_up_steps": 64,
-        "target_period": 40,
+    "dqn": DQN,
+    "c51": DQN | {"support_low": -2.0, "support_high": 14.0, "atoms": 33},
+    "qr_dqn": DQN | {"atoms": 8},
+    "iqn": DQN | {"atoms": 8},
+    "rainbow": DQN | {"support_low": -2.0, "support_high": 14.0, "atoms": 33, "widths": (32, 32)},
+    "pqn": {
+        "learning_rate": 3e-2,
+        "num_envs": 8,
+        "rollout_length": 10,
+        "epochs": 2,
+        "minibatches": 4,
         "widths": (32,),
         "discount": DISCOUNT,
+        "exploration_fraction": 0.5,
     },
     "ppo": {
         "learning_rate": 3e-3,
@@ -40,7 +56,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "discount": DISCOUNT,
     },
 }
-ITERATIONS = {"dqn": 600, "ppo": 300}
+ITERATIONS = dict.fromkeys(("dqn", "c51", "qr_dqn", "iqn", "rainbow"), 600) | {"ppo": 300, "pqn": 300}
 VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
     "probe/constant": [(0.0, 1.0)],
     "probe/discount": [(0.0, DISCOUNT), (1.0, 1.0)],
@@ -48,8 +64,10 @@ VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
     "probe/truncation": [(0.0, 1 / (1 - DISCOUNT))],
     "probe/successor": [(-1.0, -1 / (1 + DISCOUNT)), (1.0, 1 / (1 + DISCOUNT))],
 }
+SAME_BUT_FOR_THE_HEAD = ("c51", "qr_dqn", "iqn", "rainbow")  # for which the probes of the head are enough
 RETURNS = {"probe/action": 1.0, "probe/observation_action": 1.0}
-CONTINUOUS_RETURNS = {"probe/continuous_action": 0.0, "probe/continuous_observation_action": 0.0}
+CONTINUOUS_SAME_BUT_FOR_THE_HEAD = ("c51", "qr_dqn", "iqn", "rainbow")  # for which the probes of the head are enough
+RETURNS = {"probe/continuous_action": 0.0, "probe/continuous_observation_action": 0.0}
 
 
 def learn(module: ModuleType, algorithm: str, probe: str, **overrides: Any) -> tuple[Algorithm, Any]:
@@ -62,9 +80,20 @@ def learn(module: ModuleType, algorithm: str, probe: str, **overrides: Any) -> t
 def state_value(one: Algorithm, state: Any, observation: jax.Array) -> jax.Array:
     """V(observation) as the learner sees it."""
     config, environment = one.config, one.environment
-    if one.name == "dqn":
-        network = QNetwork(environment.observation_space, environment.action_space.n, config.widths)
-        return jnp.max(network.apply(state.params, observation).mean())
+    if one.name in ("dqn", *SAME_BUT_FOR_THE_HEAD):
+        return jnp.max(dqn.q_function(environment, config).apply(state.params, observation).mean())
+    if one.name == "pqn":
+        network = RecurrentQNetwork(
+            environment.observation_space,
+            environment.action_space.n,
+            config.widths,
+            config.activation,
+            config.layer_norm,
+            config.core,
+            config.core_width,
+        )
+        resets = jnp.zeros(1, bool)
+        return jnp.max(network.apply(state.params, network.initial_memory(()), observation[None], resets)[1])
     network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
     return network.apply(state.params, observation, method=network.value)
 

@@ -2,18 +2,26 @@
 
 import pytest
 
-from purerl.algorithms import ALGORITHMS, load
+from purerl.algorithms import load
 from tests.learning import probes
+
+WHOLE = [name for name in probes.CONFIGS if name not in probes.SAME_BUT_FOR_THE_HEAD]
 
 
 @pytest.mark.parametrize("probe", probes.VALUES)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_values(name, probe):
     probes.check_values(load(name), name, probe)  # asserts
 
 
+@pytest.mark.parametrize("probe", ["probe/discount", "probe/successor"])
+@pytest.mark.parametrize("name", probes.SAME_BUT_FOR_THE_HEAD)
+def test_values_of_other_heads(name, probe):
+    probes.check_values(load(name), name, probe)  # asserts
+
+
 @pytest.mark.parametrize("probe", probes.RETURNS)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_returns(name, probe):
     probes.check_return(load(name), name, probe, probes.RETURNS[probe])  # asserts
 
@@ -26,6 +34,30 @@ def test_continuous_actions(probe):
 def test_truncation_with_value_clipping_and_normalisation():
     overrides = {"clip_value": True, "normalize_observations": True, "clip": 0.5}
     probes.check_values(load("ppo"), "ppo", "probe/truncation", **overrides)  # asserts
+
+
+@pytest.mark.parametrize("name", probes.SAME_BUT_FOR_THE_HEAD)
+def test_returns_of_other_heads(name):
+    probe = "probe/observation_action"
+    probes.check_return(load(name), name, probe, probes.RETURNS[probe])  # asserts
+
+
+def test_a_recurrent_core_remembers():
+    probes.check_return(load("pqn"), "pqn", "probe/memory", 1.0, core="gru", core_width=16)  # asserts
+
+
+COMPONENTS = {
+    "by rank, double, dueling, three steps": {"sampling": "rank", "double": True, "dueling": True, "n_step": 3},
+    "bootstrapped with priors": {"members": 4, "prior_scale": 0.5, "mask_probability": 0.5},
+    "noisy": {"exploration": "noisy"},
+    "successors read from the next step": {"share_observations": True, "n_step": 2},
+}
+
+
+@pytest.mark.parametrize("fields", COMPONENTS.values(), ids=COMPONENTS)
+def test_truncation_with_components(fields):
+    """With n-step returns an episode of 5 steps is cut inside of windows; what is lost there is not learned wrongly."""
+    probes.check_values(load("dqn"), "dqn", "probe/truncation", **fields)  # asserts
 
 
 def test_polyak_averaging_and_squared_loss():

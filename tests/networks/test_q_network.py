@@ -184,7 +184,8 @@ def noise_moments(noisy: ModuleType) -> None:
     x = jnp.array([0.5, -1.0, 2.0, 0.1])
     params = randomised(layer.init(jax.random.key(0), x))
     p = {name: np.asarray(one) for name, one in params["params"].items()}
-    y = np.asarray(layer.apply(params, jnp.tile(x, (draws, 1)), rngs={"noise": jax.random.key(1)}))
+    keys = jax.random.split(jax.random.key(1), draws)
+    y = np.asarray(jax.vmap(lambda key: layer.apply(params, x, rngs={"noise": key}))(keys))
     c = np.sqrt(2 / np.pi)
     variance = c * (c * np.asarray(x) ** 2 @ p["kernel_deviation"] ** 2 + p["bias_deviation"] ** 2)
     standard_error = np.sqrt(variance / draws)
@@ -222,17 +223,17 @@ def test_without_noise_a_noisy_layer_is_dense_and_starts_in_its_range():
     np.testing.assert_allclose(params["params"]["kernel_deviation"], 0.5 / 4, rtol=1e-6)
 
 
-def test_noise_is_fresh_for_every_key_and_sample_and_shared_where_asked():
-    x = jnp.ones((BATCH, ATOMS, 3))
-    layer, shared = NoisyDense(2), NoisyDense(2, shared_axes=1)
+def test_noise_is_fresh_for_every_key_and_shared_by_a_batch():
+    x = jnp.ones((BATCH, 3))
+    layer = NoisyDense(2)
     params = layer.init(jax.random.key(0), x)
     first, second = (layer.apply(params, x, rngs={"noise": jax.random.key(seed)}) for seed in (1, 2))
-    assert len(np.unique(np.asarray(first))) == first.size
     assert not np.any(first == second)
     np.testing.assert_array_equal(first, layer.apply(params, x, rngs={"noise": jax.random.key(1)}))
-    together = np.asarray(shared.apply(params, x, rngs={"noise": jax.random.key(1)}))
-    np.testing.assert_allclose(together, np.tile(together[:, :1], (1, ATOMS, 1)), rtol=1e-6)
-    assert len(np.unique(together[:, 0])) == BATCH * 2
+    np.testing.assert_allclose(first, np.tile(first[:1], (BATCH, 1)), rtol=1e-6)
+    apart = jax.vmap(lambda x, key: layer.apply(params, x, rngs={"noise": key}))
+    own = np.asarray(apart(x, jax.random.split(jax.random.key(1), BATCH)))
+    assert len(np.unique(own)) == own.size
 
 
 @pytest.mark.parametrize("dueling", [False, True])
@@ -244,15 +245,15 @@ def test_every_dense_layer_of_a_noisy_network_is_noisy(dueling):
     assert all("NoisyDense" in path for path in paths)
     assert len(paths) == 4 * (5 if dueling else 3)
     apply = jax.jit(network.apply)
-    values = apply(params, observation, rngs={"noise": jax.random.key(1)}).values
-    assert not np.any(np.isclose(values[0], values[1]))
+    one, other = (apply(params, observation, rngs={"noise": jax.random.key(seed)}).values for seed in (1, 2))
+    assert np.mean(np.isclose(one, other)) < 0.2
 
     def loss(params):
         return jnp.sum(jnp.sin(network.apply(params, observation, rngs={"noise": jax.random.key(1)}).values))
 
     assert all(np.any(x != 0) for x in jax.tree.leaves(jax.jit(jax.grad(loss))(params)))
     silent = apply(params, observation).values
-    np.testing.assert_array_equal(silent, np.tile(silent[:1], (BATCH, 1)))
+    np.testing.assert_allclose(silent, np.tile(silent[:1], (BATCH, 1)), rtol=1e-5, atol=1e-6)
 
 
 def test_the_levels_of_a_sample_share_its_noise():
@@ -264,7 +265,6 @@ def test_the_levels_of_a_sample_share_its_noise():
     params["params"]["LevelEmbedding_0"]["Dense_0"]["bias"] = jnp.ones(8)  # psi = 1: no level matters
     values = network.apply(params, observation, rngs={"noise": jax.random.key(1)}).values
     np.testing.assert_allclose(values, values[..., :1].repeat(ATOMS, -1), rtol=1e-5, atol=1e-6)
-    assert not np.any(np.isclose(values[0], values[1]))
 
 
 def test_one_program_serves_traced_noise_and_support():

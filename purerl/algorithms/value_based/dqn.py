@@ -205,6 +205,13 @@ def make(environment: Environment, config: Config) -> Algorithm:
         """`[..., A]`, what actions are chosen by."""
         return believed.mean() if config.head == "expected" else believed.cvar(config.risk)
 
+    def acting_values(state: State, observation: Observation, key: Key | None) -> Array:
+        """What the environments `[B]` act by, `[B, A]`, of an ensemble `[K, B, A]`: noise is every one's own."""
+        if key is None:
+            return values_of(believe(state.params, state, observation))
+        keys = jax.random.split(key, config.num_envs)
+        return jax.vmap(lambda o, k: values_of(believe(state.params, state, o, k)))(observation, keys)
+
     def explore(progress: Array | float) -> Explore:
         """How training acts at this time."""
         if config.exploration == "epsilon":
@@ -242,7 +249,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
             environments_state, member = carry
             key, draw, network_key, fresh_member = inputs
             observation = environments_state.observation
-            values = values_of(believe(state.params, state, observation, network_key))
+            values = acting_values(state, observation, network_key)
             action = act(draw, followed(values, member))
             environments_state, timestep = environments.step(key, environments_state, action)
             if member is not None:

@@ -1,0 +1,5 @@
+"""Datasets: what offline learners learn from."""
+
+from purerl.data.transitions import Transitions, collect
+
+__all__ = ["Transitions", "collect"]
