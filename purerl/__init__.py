@@ -12,7 +12,8 @@ from importlib.metadata import version
 
 from purerl.algorithms import ALGORITHMS, load
 from purerl.algorithms.policy_gradient import ppo
-from purerl.algorithms.value_based import dqn
+from purerl.algorithms.tabular import dyna_q, q_learning
+from purerl.algorithms.value_based import c51, dqn, iqn, pqn, qr_dqn, r2d2, rainbow
 from purerl.devices import use_all_cores
 from purerl.environments import make, vectorize
 from purerl.evaluate import Evaluation, evaluate
@@ -35,14 +36,22 @@ __all__ = [
     "Policy",
     "Time",
     "Timestep",
+    "c51",
     "choice",
     "dqn",
+    "dyna_q",
     "evaluate",
     "grid",
+    "iqn",
     "load",
     "log_uniform",
     "make",
     "ppo",
+    "pqn",
+    "q_learning",
+    "qr_dqn",
+    "r2d2",
+    "rainbow",
     "run",
     "search",
     "sweep",

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 from purerl.types import Array
 
 
-def linear_schedule(progress: Array, start: float | Array, end: float | Array, fraction: float | Array) -> Array:
+def linear_schedule(
+    progress: float | Array, start: float | Array, end: float | Array, fraction: float | Array
+) -> Array:
     """From `start` to `end` in a straight line over the first `fraction` of training, then `end`.
 
     `progress` is the share of the run that is over, in [0, 1) (`time.progress`).
     """
-    return start + (end - start) * jnp.clip(progress / fraction, 0.0, 1.0)
+    return start + (end - start) * jnp.clip(jnp.asarray(progress) / fraction, 0.0, 1.0)
 
 
 def epsilon_greedy(draw: Array, action_values: Array, epsilon: float | Array) -> Array:
@@ -28,7 +30,7 @@ def epsilon_greedy(draw: Array, action_values: Array, epsilon: float | Array) ->
 
 
 def boltzmann(draw: Array, action_values: Array, temperature: float | Array) -> Array:
-    """An action with probability `softmax(Q / temperature)` (Boltzmann exploration; also the policy of soft Q-learning).
+    """An action with probability `softmax(Q / temperature)`: Boltzmann exploration, the policy of soft Q-learning.
 
     `draw` `[...]` is uniform in [0, 1), `action_values` is `[..., A]`, `temperature` > 0 is in units of the values. The
     actions are int32 `[...]`, found by inverting the cumulated probabilities.

@@ -1,11 +1,14 @@
-"""Transitions read from the experience, against trajectories kept in Python lists and the definition of their target."""
+"""Transitions read from the experience, against trajectories kept in lists and the definition of their target."""
+
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.experience import Step, experience
+from purerl import experience as experience_module
+from purerl.experience import Step
 
 ENVS, PERIOD, CAPACITY, DISCOUNT = 3, 2, 24, 0.9
 NOT = jnp.zeros((), bool)
@@ -69,11 +72,17 @@ class Log:
         raise AssertionError
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "proportional", "rank"])
-@pytest.mark.parametrize("shared", [False, True], ids=["stored", "shared"])
-@pytest.mark.parametrize("n", [1, 2, 4])
+CASES = [(1, False, "uniform"), (4, False, "uniform"), (1, True, "uniform"), (4, True, "uniform")]
+CASES += [(2, False, "proportional"), (2, True, "proportional"), (2, True, "rank")]
+
+
+@pytest.mark.parametrize(("n", "shared", "sampling"), CASES)
 def test_transitions_are_what_happened(n, shared, sampling):
-    memory = experience(
+    check_transitions(experience_module, n, shared, sampling)  # asserts
+
+
+def check_transitions(module: ModuleType, n: int, shared: bool, sampling: str) -> None:
+    memory = module.experience(
         example(shared),
         capacity=CAPACITY,
         block=ENVS * PERIOD,
@@ -108,4 +117,4 @@ def test_transitions_are_what_happened(n, shared, sampling):
 
 def test_what_is_too_long_for_the_replay_is_refused():
     with pytest.raises(ValueError, match="raise its capacity or lower n_step"):
-        experience(example(False), capacity=6, block=6, num_envs=3, discount=0.9, n_step=3)
+        experience_module.experience(example(False), capacity=6, block=6, num_envs=3, discount=0.9, n_step=3)

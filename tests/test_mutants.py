@@ -10,15 +10,53 @@ from types import ModuleType
 
 import pytest
 
+from purerl import action_values, experience
 from purerl.algorithms.policy_gradient import ppo
-from purerl.algorithms.value_based import dqn
-from purerl.operators import policy_gradient, returns, temporal_difference
+from purerl.algorithms.tabular import dyna_q, q_learning
+from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
+from purerl.networks import noisy, q_network, recurrent
+from purerl.operators import (
+    distributional,
+    least_squares,
+    policy_gradient,
+    q_lambda,
+    returns,
+    sequence_returns,
+    successor,
+    temporal_difference,
+    value_rescaling,
+)
+from purerl.operators import tabular as operators_tabular
+from purerl.planning import backups, soft_dynamic_programming
+from purerl.replay import priorities, ranks
+from tests import test_action_values
+from tests.algorithms import test_r2d2
+from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
+from tests.algorithms.test_tabular import check_planning, check_updates
 from tests.learning import probes
-from tests.operators import checks
+from tests.networks import test_q_network
+from tests.networks.test_recurrent import check_episodes
+from tests.operators import (
+    checks,
+    test_distributional,
+    test_least_squares,
+    test_q_lambda,
+    test_returns,
+    test_sequence_returns,
+    test_successor,
+    test_tabular,
+    test_value_rescaling,
+)
+from tests.planning import checks as planning_checks
+from tests.replay.test_priorities import check_proportional, check_ranks
+from tests.test_experience import check_transitions
 
 dqn_truncation = partial(probes.check_values, algorithm="dqn", probe="probe/truncation")
 dqn_successor = partial(probes.check_values, algorithm="dqn", probe="probe/successor")
 dqn_constant = partial(probes.check_values, algorithm="dqn", probe="probe/constant")
+pqn_successor = partial(probes.check_values, algorithm="pqn", probe="probe/successor")
+shared_transitions = partial(check_transitions, n=4, shared=True, sampling="uniform")
+stored_transitions = partial(check_transitions, n=4, shared=False, sampling="uniform")
 ppo_truncation = partial(probes.check_values, algorithm="ppo", probe="probe/truncation")
 ppo_successor = partial(probes.check_values, algorithm="ppo", probe="probe/successor")
 ppo_action = partial(probes.check_return, algorithm="ppo", probe="probe/action", expected=1.0)
@@ -47,17 +85,147 @@ MUTANTS = [
     (policy_gradient, "jnp.std(advantage)", "jnp.var(advantage)", checks.standardize),
     (
         dqn,
-        "timestep.terminated, successor=timestep.observation",
-        "timestep.terminated | timestep.truncated, successor=timestep.observation",
+        "terminated=timestep.terminated,",
+        "terminated=timestep.terminated | timestep.truncated,",
         dqn_truncation,
     ),
+    (dqn, "else timestep.observation", "else environments_state.observation", dqn_successor),
+    (dqn, "bellman(batch.reward,", "bellman(-batch.reward,", dqn_constant),
+    (experience, "ended | lost[:, 1:]", "ended | lost[:, :-1]", shared_transitions),
+    (experience, "valid = 1.0 - lost[:, 0]", "valid = 1.0 - 0.0 * lost[:, 0]", shared_transitions),
+    (experience, "summed.steps - 1", "summed.steps * 0", stored_transitions),
+    (returns, "jnp.cumsum(done) - done == 0", "jnp.cumsum(done) == 0", test_returns.check_n_step_return),
     (
-        dqn,
-        "timestep.terminated, successor=timestep.observation",
-        "timestep.terminated, successor=environments_state.observation",
-        dqn_successor,
+        returns,
+        "jnp.any(used & terminated)",
+        "jnp.any(used & (terminated | truncated))",
+        test_returns.check_n_step_return,
     ),
-    (dqn, "chosen - target", "chosen + target", dqn_constant),
+    (
+        returns,
+        "jnp.where(terminated | truncated, 0.0, next_trace)",
+        "jnp.where(terminated, 0.0, next_trace)",
+        test_returns.check_retrace,
+    ),
+    (returns, "jnp.minimum(1.0, ratio)", "ratio", test_returns.check_retrace),
+    (priorities, "jnp.where(written >= back, fresh, empty)", "fresh", check_proportional),
+    (priorities, "(written - back) % blocks", "written % blocks", check_proportional),
+    (ranks, "-jnp.abs(surprise)", "jnp.abs(surprise)", check_ranks),
+    (ranks, "by_rank, leaves[slots])", "by_rank, 1.0)", check_ranks),
+    (q_lambda, "jnp.where(terminated, 0.0, following)", "following", test_q_lambda.check),
+    (q_lambda, "jnp.where(truncated, successor_value, following)", "following", test_q_lambda.check),
+    (recurrent, "memory = trees.where(reset,", "memory = trees.where(~reset,", check_episodes),
+    (
+        recurrent,
+        "(1.0 - keep) * candidate + keep * hidden",
+        "keep * candidate + (1.0 - keep) * hidden",
+        check_episodes,
+    ),
+    (pqn, "successor=timestep.observation", "successor=environments_state.observation", pqn_successor),
+    (
+        distributional,
+        "jnp.clip(target_support, support[0], support[-1])",
+        "target_support",
+        test_distributional.projection,
+    ),
+    (
+        distributional,
+        "levels[:, None] - (error < 0.0)",
+        "levels[:, None] - (error > 0.0)",
+        test_distributional.quantile_huber,
+    ),
+    (
+        distributional,
+        "jnp.cumsum(probabilities) - probabilities",
+        "jnp.cumsum(probabilities)",
+        test_distributional.conditional_value_at_risk,
+    ),
+    (
+        action_values,
+        "discount[..., None] * self.support",
+        "self.support",
+        test_action_values.categorical_return,
+    ),
+    (
+        action_values,
+        "self.values, self.levels, target.values",
+        "target.values, self.levels, self.values",
+        test_action_values.quantile_return,
+    ),
+    (q_network, "jnp.mean(advantage, axis=-2", "jnp.mean(advantage, axis=-1", test_q_network.dueling_equation),
+    (q_network, "scale_gradient(x, 2**-0.5)", "scale_gradient(x, 1.0)", test_q_network.dueling_gradient),
+    (q_network, "jnp.cos(jnp.pi * jnp.arange", "jnp.cos(jnp.arange", test_q_network.implicit_quantiles),
+    (noisy, "y + noise_out * (", "y + (", test_q_network.noise_moments),
+    (
+        r2d2,
+        "jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])",
+        "done",
+        test_r2d2.check_one_update,
+    ),
+    (
+        r2d2,
+        "_, target_values = unroll(target_params, memory, steps)",
+        "_, target_values = unroll(params, memory, steps)",
+        test_r2d2.check_one_update,
+    ),
+    (
+        r2d2,
+        "memory = trees.where(done, jax.tree.map(jnp.zeros_like, memory), memory)",
+        "",
+        test_r2d2.check_stored_memories,
+    ),
+    (
+        sequence_returns,
+        "truncated[:-1] | lost[1:]",
+        "truncated[:-1]",
+        test_sequence_returns.check_returns_without_successors,
+    ),
+    (value_rescaling, "+ scale * value", "- scale * value", test_value_rescaling.check_against_the_paper),
+    (operators_tabular, "jnp.where(terminated, 0.0, successor_value)", "successor_value", test_tabular.check_target),
+    (
+        q_learning,
+        "terminated=timestep.terminated",
+        "terminated=timestep.terminated | timestep.truncated",
+        partial(check_updates, rule="q_learning"),
+    ),
+    (
+        q_learning,
+        "values[1 - transition.table",
+        "values[transition.table",
+        partial(check_updates, rule="double_q_learning"),
+    ),
+    (dyna_q, "draws, pairs.ravel()", "draws, available.ravel()", partial(check_planning, bonus=0.0, untried=False)),
+    (
+        least_squares,
+        "block_features(successor_features, successor_policy)",
+        "block_features(successor_features, chosen)",
+        test_least_squares.check_lstdq,
+    ),
+    (
+        successor,
+        "discount * jnp.where(terminated, 0.0, successor)",
+        "discount * successor",
+        test_successor.check_targets,
+    ),
+    (
+        fitted_iteration,
+        "(dataset.reward, dataset.terminated, values",
+        "(dataset.reward, dataset.terminated | dataset.truncated, values",
+        check_one_hot_iterates,
+    ),
+    (
+        backups,
+        "mdp.transition @ jnp.where(mdp.terminal, 0.0, values)",
+        "mdp.transition @ values",
+        planning_checks.hard_backups,
+    ),
+    (backups, "+ mdp.discount * continuation", "+ continuation", planning_checks.hard_backups),
+    (
+        soft_dynamic_programming,
+        "jnp.where(mdp.terminal, 0.0, temperature * logsumexp(",
+        "(temperature * logsumexp(",
+        planning_checks.soft_backups,
+    ),
     (ppo, "successor=timestep.observation", "successor=environments_state.observation", ppo_successor),
     (ppo, "terminated=timestep.terminated", "terminated=timestep.terminated | timestep.truncated", ppo_truncation),
     (ppo, "total = -objective", "total = objective", ppo_action),
@@ -81,7 +249,10 @@ def test_the_guard_catches_the_mutant(module, old, new, guard):
         guard(mutant(module, old, new))
 
 
-@pytest.mark.parametrize("module", [returns, temporal_difference, policy_gradient, dqn, ppo], ids=lambda m: m.__name__)
+MODULES = {module.__name__: module for module, *_ in MUTANTS}
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 def test_the_source_itself_passes_its_guards(module):
     unchanged = mutant(module, "import", "import")
     for guard in {guard for guarded, _, _, guard in MUTANTS if guarded is module}:

@@ -29,7 +29,8 @@ from purerl.algorithms.policy_gradient import ppo
 from purerl.algorithms.value_based import dqn
 from purerl.environments import vectorize
 from purerl.host.compilation import compiler_options
-from purerl.networks.heads import ActorCritic, QNetwork
+from purerl.networks.heads import ActorCritic
+from purerl.networks.q_network import QNetwork
 from purerl.train import advance, start
 
 KEY = jax.random.key(0)
@@ -113,14 +114,14 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
     action = jnp.zeros((size, 1), jnp.int32)
 
     def loss(params, target_params, observation):
-        target = 1.0 + config.discount * jnp.max(network.apply(target_params, observation), axis=-1)
-        chosen = jnp.take_along_axis(network.apply(params, observation), action, axis=-1)[:, 0]
+        target = 1.0 + config.discount * jnp.max(network.apply(target_params, observation).mean(), axis=-1)
+        chosen = jnp.take_along_axis(network.apply(params, observation).mean(), action, axis=-1)[:, 0]
         return jnp.mean(0.5 * (chosen - target) ** 2)
 
     def program(carry, target_params, observation):
         def iteration(carry, _):
             def acting(observation, _):
-                values = network.apply(carry[0], observation)
+                values = network.apply(carry[0], observation).mean()
                 return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
 
             def updating(carry, _):

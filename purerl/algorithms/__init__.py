@@ -7,10 +7,13 @@ from types import ModuleType
 ALGORITHMS: dict[str, str] = {
     "c51": "purerl.algorithms.value_based.c51",
     "dqn": "purerl.algorithms.value_based.dqn",
+    "dyna_q": "purerl.algorithms.tabular.dyna_q",
     "iqn": "purerl.algorithms.value_based.iqn",
     "ppo": "purerl.algorithms.policy_gradient.ppo",
     "pqn": "purerl.algorithms.value_based.pqn",
+    "q_learning": "purerl.algorithms.tabular.q_learning",
     "qr_dqn": "purerl.algorithms.value_based.qr_dqn",
+    "r2d2": "purerl.algorithms.value_based.r2d2",
     "rainbow": "purerl.algorithms.value_based.rainbow",
 }
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from purerl.distributions import Categorical, DiagonalGaussian
 from purerl.networks.initializers import orthogonal
-from purerl.networks.q_network import QNetwork as QNetwork
 from purerl.networks.torsos import as_features, torso
 from purerl.types import Array, Discrete, Space
 

@@ -40,6 +40,24 @@ SMALL_PQN = {
     "widths": (16,),
     "exploration_fraction": 0.9,
 }
+SMALL_R2D2 = {
+    "num_envs": 4,
+    "period": 4,
+    "burn_in": 2,
+    "sequence_length": 4,
+    "n_step": 2,
+    "updates_per_iteration": 2,
+    "batch_size": 8,
+    "replay_capacity": 64,
+    "warm_up_steps": 32,
+    "target_period": 32,
+    "target_rate": 0.5,
+    "max_gradient_norm": 0.05,
+    "epsilon_exponent": 2.0,
+    "core_width": 8,
+    "widths": (16,),
+}
+SMALL_TABULAR = {"steps_per_iteration": 20, "epsilon_start": 0.5, "initial_value": 0.5}
 EPSILON = ("epsilon_start", "epsilon_end")
 TEMPERATURE = ("temperature_start", "temperature_end")
 PRIORITIES = ("priority_exponent", "priority_epsilon", "importance_start")
@@ -102,6 +120,30 @@ CASES: dict[str, Case] = {
     ),
     "pqn": Case("pqn", "CartPole-v1", SMALL_PQN, wrong_environment="Pendulum-v1"),
     "pqn, recurrent": Case("pqn", "CartPole-v1", SMALL_PQN | {"core": "gru", "core_width": 8}),
+    "r2d2": Case("r2d2", "CartPole-v1", SMALL_R2D2, wrong_environment="Pendulum-v1"),
+    "r2d2, shared, LSTM": Case(
+        "r2d2",
+        "CartPole-v1",
+        SMALL_R2D2 | {"share_observations": True, "core": "lstm", "burn_in": 0, "dueling": False},
+    ),
+    "q_learning": Case(
+        "q_learning",
+        "FrozenLake-misc",
+        SMALL_TABULAR,
+        idle=("visit_power", "temperature"),
+        wrong_environment="Pendulum-v1",
+    ),
+    "q_learning, soft": Case(
+        "q_learning",
+        "FrozenLake-misc",
+        SMALL_TABULAR | {"rule": "soft_q_learning", "learning_rate_schedule": "visits", "num_envs": 2},
+    ),
+    "dyna_q": Case(
+        "dyna_q",
+        "FrozenLake-misc",
+        SMALL_TABULAR | {"bonus": 0.01, "plan_untried_actions": True, "tie_tolerance": 0.005},
+        wrong_environment="Pendulum-v1",
+    ),
     "ppo": Case(
         "ppo",
         "CartPole-v1",

@@ -66,8 +66,7 @@ VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
 }
 SAME_BUT_FOR_THE_HEAD = ("c51", "qr_dqn", "iqn", "rainbow")  # for which the probes of the head are enough
 RETURNS = {"probe/action": 1.0, "probe/observation_action": 1.0}
-CONTINUOUS_SAME_BUT_FOR_THE_HEAD = ("c51", "qr_dqn", "iqn", "rainbow")  # for which the probes of the head are enough
-RETURNS = {"probe/continuous_action": 0.0, "probe/continuous_observation_action": 0.0}
+CONTINUOUS_RETURNS = {"probe/continuous_action": 0.0, "probe/continuous_observation_action": 0.0}
 
 
 def learn(module: ModuleType, algorithm: str, probe: str, **overrides: Any) -> tuple[Algorithm, Any]:

@@ -249,7 +249,8 @@ def test_every_dense_layer_of_a_noisy_network_is_noisy(dueling):
     assert np.mean(np.isclose(one, other)) < 0.2
 
     def loss(params):
-        return jnp.sum(jnp.sin(network.apply(params, observation, rngs={"noise": jax.random.key(1)}).values))
+        values = network.apply(params, observations(VECTOR), rngs={"noise": jax.random.key(1)}).values
+        return jnp.sum(jnp.sin(values))
 
     assert all(np.any(x != 0) for x in jax.tree.leaves(jax.jit(jax.grad(loss))(params)))
     silent = apply(params, observation).values

@@ -38,7 +38,7 @@ import optax
 from flax import struct
 
 from purerl import trees
-from purerl.action_values import ActionValues, ExpectedReturn
+from purerl.action_values import ExpectedReturn
 from purerl.algorithms.config import check_config, is_concrete, name_of, require_discrete, require_real_observations
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.experience import Batch, Sampling, Step, example_step, experience
@@ -54,6 +54,7 @@ from purerl.replay.priorities import PriorityState
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
 
 Params = Any
+ActionValues = Any  # of purerl.action_values: the prediction and its target are always of the same class
 Explore = Callable[[Array, Array], Array]  # draws [B] in [0, 1) and action values [B, A] -> actions [B]
 
 
@@ -212,7 +213,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         keys = jax.random.split(key, config.num_envs)
         return jax.vmap(lambda o, k: values_of(believe(state.params, state, o, k)))(observation, keys)
 
-    def explore(progress: Array | float) -> Explore:
+    def explore(progress: float | Array) -> Explore:
         """How training acts at this time."""
         if config.exploration == "epsilon":
             return partial(epsilon_greedy, epsilon=epsilon_at(progress))
@@ -220,10 +221,10 @@ def make(environment: Environment, config: Config) -> Algorithm:
             return partial(boltzmann, temperature=temperature_at(progress))
         return lambda draw, values: jnp.argmax(values, axis=-1)
 
-    def epsilon_at(progress: Array | float) -> Array:
+    def epsilon_at(progress: float | Array) -> Array:
         return linear_schedule(progress, config.epsilon_start, config.epsilon_end, config.exploration_fraction)
 
-    def temperature_at(progress: Array | float) -> Array:
+    def temperature_at(progress: float | Array) -> Array:
         return linear_schedule(progress, config.temperature_start, config.temperature_end, config.exploration_fraction)
 
     def random_streams(state: State, block_number: Array, number: int) -> Key:
@@ -409,7 +410,7 @@ def q_function(environment: Environment, config: Config) -> QNetwork | QEnsemble
     network = partial(
         QNetwork,
         environment.observation_space,
-        environment.action_space.n,
+        require_discrete(name_of(config), environment).n,
         config.widths,
         config.activation,
         config.layer_norm,

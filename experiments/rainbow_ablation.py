@@ -1,0 +1,127 @@
+"""What each part of Rainbow is worth: the whole, the whole without one part, and DQN, on games of MinAtar.
+
+    python experiments/rainbow_ablation.py                # 2M steps: days on two CPU cores, meant for a GPU
+    python experiments/rainbow_ablation.py --total-steps 100000 --seeds 3
+    python experiments/rainbow_ablation.py --quick        # minutes, most of them compiling
+
+The claims of Hessel et al. (2018): the whole is better than DQN, and the replay's priorities and the steps of the
+return are missed most. The replicate of Obando-Ceron and Castro (2021) has the games and networks used here. Scores are
+normalised per game, 0 for a random policy and 1 for what DQN reached there after 5M steps (Young & Tian, 2019).
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+
+import purerl
+from purerl.report.statistics import estimate, in_words, normalize_scores, probability_of_improvement
+
+SCORES = {  # a random policy; DQN after 5M steps
+    "Breakout-MinAtar": (0.4, 10.0),
+    "Freeway-MinAtar": (0.3, 50.0),
+    "SpaceInvaders-MinAtar": (4.2, 44.0),
+}
+SHARED = {
+    "adam_epsilon": 3.125e-4,
+    "num_envs": 16,
+    "steps_per_iteration": 4,
+    "updates_per_iteration": 8,
+    "batch_size": 32,
+    "share_observations": True,
+    "warm_up_steps": 2048,
+    "target_period": 4000,
+    "widths": (128, 128),
+}
+DQN = {"algorithm": "dqn", "learning_rate": 5e-4, "exploration_fraction": 0.1}
+RAINBOW = {"algorithm": "rainbow", "learning_rate": 2.5e-4, "support_low": -10.0, "support_high": 100.0}
+WITHOUT = {
+    "double": {"double": False},
+    "dueling": {"dueling": False},
+    "n-step returns": {"n_step": 1},
+    "priorities": {"sampling": "uniform"},
+    "the distribution": {"head": "expected"},
+    "noisy layers": {"exploration": "epsilon", "exploration_fraction": 0.1},
+}
+
+
+def main(
+    quick: bool = False,
+    seeds: int = 5,
+    total_steps: int = 2_000_000,
+    games: tuple[str, ...] = tuple(SCORES),
+    out: Path = Path("runs/experiments/rainbow_ablation"),
+) -> None:
+    """Sweep the variants over the games, then compare their scores.
+
+    Args:
+        quick: two variants, one game, few steps.
+        seeds: agents per variant and game.
+        total_steps: environment steps per agent.
+        games: of MinAtar.
+        out: where the sweep, the figure and the numbers go; it must not exist yet.
+    """
+    purerl.use_all_cores()
+    variants = {"Rainbow": RAINBOW} | {f"without {part}": RAINBOW | off for part, off in WITHOUT.items()}
+    variants["DQN"] = DQN
+    if quick:
+        variants = {name: variants[name] for name in ("Rainbow", "DQN")}
+        games, seeds, total_steps = games[:1], 2, 6_000
+    capacity = min(102_400, total_steps // 64 * 64)
+    shared = SHARED | {"replay_capacity": capacity, "env": list(games)}
+    results = purerl.sweep(
+        [shared | variant for variant in variants.values()],
+        seeds=seeds,
+        total_steps=total_steps,
+        evaluations=2 if quick else 5,
+        episodes=8 if quick else 32,
+        preset=False,
+        directory=out / "sweep",
+    )
+    agents = results.agents()
+    scores = {}  # [seeds, games] of each variant, in the order in which the space lists them
+    for name, (_, rows) in zip(variants, agents.groupby(agents.agent // (seeds * len(games))), strict=True):
+        by_game = [rows[rows.env == game].final_return.to_numpy() for game in games]
+        low, high = np.array([SCORES[game] for game in games]).T
+        scores[name] = normalize_scores(np.stack(by_game, axis=1), low, high)
+    numbers = {"steps": total_steps, "seeds": seeds, "games": list(games), "variants": compare(scores)}
+    (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    draw(numbers, out / "figure.png")
+    print(f"figure: {out / 'figure.png'}")
+
+
+def compare(scores: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Interquartile means, and how often Rainbow is better; printed and returned."""
+    numbers = {}
+    for name, one in scores.items():
+        found = estimate(one)
+        better = probability_of_improvement(scores["Rainbow"], one)
+        print(f"{name:26} {in_words(found, 2)}; Rainbow is better with probability {better.value:.2f}")
+        numbers[name] = {
+            "interquartile mean": [found.value, found.low, found.high],
+            "Rainbow is better": [better.value, better.low, better.high],
+            "scores": one.round(3).tolist(),
+        }
+    return numbers
+
+
+def draw(numbers: dict, path: Path) -> None:
+    """A point and its interval for every variant."""
+    variants = numbers["variants"]
+    figure, axes = plt.subplots(figsize=(6.5, 0.5 + 0.38 * len(variants)), layout="constrained")
+    for row, one in enumerate(variants.values()):
+        value, low, high = one["interquartile mean"]
+        axes.errorbar([value], [row], xerr=[[value - low], [high - value]], fmt="o", color="C0", capsize=3)
+    axes.set_yticks(range(len(variants)), list(variants))
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    games = ", ".join(game.removesuffix("-MinAtar") for game in numbers["games"])
+    axes.set_xlabel("normalised return, interquartile mean and 95 % interval")
+    axes.set_title(f"{games}: {numbers['seeds']} seeds, {numbers['steps']:,} steps", fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
