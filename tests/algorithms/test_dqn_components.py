@@ -135,7 +135,7 @@ def test_the_support_of_c51_bounds_its_values():
 def test_risk_aversion_changes_the_choice():
     """Of the same learned quantiles, the mean prefers one action and the worst tenth the other."""
     environment = make("CartPole-v1")
-    neutral, averse = (qr_dqn.Config(**SMALL, atoms=10, risk=risk) for risk in (1.0, 0.1))
+    neutral, averse = (qr_dqn.Config(**SMALL, atoms=10, risk_averse=averse, risk=0.1) for averse in (False, True))
     state = state_after(qr_dqn.make(environment, neutral), 1)
     head = next(name for name in state.params["params"] if name.startswith("Dense"))
     safe, risky = np.full(10, 0.4), np.repeat([0.0, 1.0], 5)
@@ -165,6 +165,7 @@ def test_minatar_observations_are_stored_once_if_shared():
         ({"n_step": 0}, "n_step must be > 0"),
         ({"n_step": 15}, r"must leave batch_size \(16\) complete"),
         ({"risk": 0.0}, "risk must be > 0"),
+        ({"risk_averse": True}, "risk_averse needs a head"),
         ({"sampling": "prioritised"}, "sampling must be one of 'uniform', 'proportional', 'rank'"),
         ({"head": "c51"}, "head must be one of 'expected', 'categorical'"),
     ],

@@ -114,8 +114,10 @@ class Config:
     """Return of the lowest atom of the categorical head."""
     support_high: float = 10.0
     """Return of the highest atom of the categorical head, > support_low."""
-    risk: float = 1.0
-    """Act by the mean of the worst share of returns, in (0, 1]: 1 is the mean, less is averse to risk."""
+    risk_averse: bool = False
+    """Act, and choose the action of the target, by the mean of the worst returns instead of all (a sort per action)."""
+    risk: float = 0.25
+    """Share of the returns that is the worst, in (0, 1] (conditional value at risk)."""
     soft: bool = False
     """Back up the soft value at the present temperature, and act by it (exploration="boltzmann")."""
     exploration: Literal["epsilon", "boltzmann", "noisy"] = "epsilon"
@@ -204,7 +206,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def values_of(believed: ActionValues) -> Array:
         """`[..., A]`, what actions are chosen by."""
-        return believed.mean() if config.head == "expected" else believed.cvar(config.risk)
+        return believed.cvar(config.risk) if config.risk_averse else believed.mean()
 
     def acting_values(state: State, observation: Observation, key: Key | None) -> Array:
         """What the environments `[B]` act by, `[B, A]`, of an ensemble `[K, B, A]`: noise is every one's own."""
@@ -478,6 +480,8 @@ def check_combination(name: str, config: Config) -> None:
             f'{name}: an ensemble (members={config.members}) needs head="expected" and no noisy layers; its members '
             f"explore by disagreeing"
         )
+    if config.risk_averse and config.head == "expected":
+        raise ValueError(f'{name}: risk_averse needs a head that learns a distribution, not head="expected"')
     low, high = config.support_low, config.support_high
     if config.head == "categorical" and is_concrete(low) and is_concrete(high) and not low < high:
         raise ValueError(f"{name}: support_low ({low}) must be below support_high ({high})")
