@@ -173,3 +173,21 @@ def test_minatar_observations_are_stored_once_if_shared():
 def test_components_that_do_not_go_together_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         dqn.make(make("CartPole-v1"), dqn.Config(**SMALL | fields))
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "proportional"])
+def test_no_copy_of_the_replay_is_in_the_program_of_many_agents(sampling):
+    """The working memory of 64 agents is the same for any capacity, and a fraction of one replay."""
+
+    def working_memory(capacity: int) -> int:
+        fields = SMALL | {"replay_capacity": capacity, "sampling": sampling}
+        algorithm = dqn.make(make("CartPole-v1"), dqn.Config(**fields))
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 64))
+        training = jax.eval_shape(jax.vmap(lambda key: start(algorithm, key)), keys)
+        go = jax.vmap(lambda t, first: advance(algorithm, t, first, iterations=9, total_iterations=99), (0, None))
+        compiled = jax.jit(go, donate_argnums=0).lower(training, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = working_memory(16_000), working_memory(160_000)
+    assert large <= 1.1 * small
+    assert large < 160_000 * 13 * 4  # one agent's replay: 13 words a step
