@@ -21,7 +21,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from purerl import Algorithm, Box, Discrete, Environment, Timestep, dqn, make, vectorize
+from purerl import Algorithm, Box, Discrete, Environment, Timestep, dqn, make, use_all_cores, vectorize
+from purerl.devices import over_agents
 from purerl.report.pictures.learning_curve import COLOURS
 from purerl.train import advance, start
 
@@ -51,12 +52,13 @@ def noisy_walk(actions: int = 10) -> Environment:
     return Environment("noisy walk", reset, step, space, Discrete(actions), max_steps=STEPS)
 
 
-def believed_and_real(algorithm: Algorithm, state, key: jax.Array, envs: int = 8, steps: int = 1200, tail: int = 600):
+def believed_and_real(algorithm: Algorithm, state, key: jax.Array, envs: int = 8, steps: int = 1200):
     """Mean max_a Q over the states of greedy play, and the mean discounted return from the same states.
 
-    A return is real if its episode ends, or if it is at least `tail` steps long (the rest weighs discount^tail).
+    A return is real if its episode ends, or if it is so long that the rest weighs less than 0.01.
     """
     config = algorithm.config
+    tail = int(np.ceil(np.log(0.01) / np.log(config.discount)))
     environments = vectorize(algorithm.environment, envs)
     network = dqn.q_function(algorithm.environment, config)
 
@@ -84,7 +86,7 @@ def believed_and_real(algorithm: Algorithm, state, key: jax.Array, envs: int = 8
     return jnp.sum(believed * counts) / total, jnp.sum(real * counts) / total
 
 
-def gaps(environment: Environment, config: dqn.Config, seeds: int, iterations: int, checkpoints: int, **measure):
+def gaps(environment: Environment, config: dqn.Config, seeds: int, iterations: int, checkpoints: int):
     """Believed and real values `[seeds, checkpoints]` of agents trained in one program."""
     algorithm = dqn.make(environment, config)
     group = iterations // checkpoints
@@ -95,13 +97,14 @@ def gaps(environment: Environment, config: dqn.Config, seeds: int, iterations: i
         def body(training, first):
             training = advance(algorithm, training, first, iterations=group, total_iterations=iterations)[0]
             key = jax.random.fold_in(measure_key, first)
-            return training, believed_and_real(algorithm, training.state, key, **measure)
+            return training, believed_and_real(algorithm, training.state, key)
 
         firsts = jnp.arange(checkpoints, dtype=jnp.int32) * group
         return jax.lax.scan(body, start(algorithm, train_key), firsts)[1]
 
-    keys = jax.random.split(jax.random.key(0), seeds)
-    program = jax.jit(jax.vmap(one), compiler_options={"xla_backend_optimization_level": 1})
+    layout = over_agents(seeds)
+    keys = layout.put(jax.random.split(jax.random.key(0), seeds))
+    program = jax.jit(layout.vmap(one, in_axes=(0,)), compiler_options={"xla_backend_optimization_level": 1})
     believed, real = program(keys)
     steps = algorithm.env_steps_of_init + algorithm.env_steps_per_iteration * group * np.arange(1, checkpoints + 1)
     return steps, np.asarray(believed), np.asarray(real)
@@ -126,6 +129,7 @@ def main(quick: bool = False, seeds: int = 10, out: Path = Path("runs/experiment
         out: where figure and numbers go; it must not exist yet.
     """
     out.mkdir(parents=True)
+    use_all_cores()
     walk = dqn.Config(
         discount=0.9,
         learning_rate=1e-3,

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl.operators.distributional import categorical_projection, conditional_value_at_risk, quantile_huber
+from purerl.operators.selection import at_action
 from purerl.types import Array
 
 ErrorLoss = Callable[[Array], Array]  # elementwise, of TD errors
@@ -41,8 +42,7 @@ class ExpectedReturn(struct.PyTreeNode):
 
     def of(self, action: Array) -> Self:
         """Q(s, action), values `[...]`, for actions `[...]` (integers)."""
-        is_chosen = jax.nn.one_hot(action, self.values.shape[-1], dtype=bool)
-        return self.replace(values=jnp.sum(jnp.where(is_chosen, self.values, 0.0), axis=-1))
+        return self.replace(values=at_action(self.values, action))
 
     def bellman(self, reward: Array, discount: Array) -> Self:
         """`r + discount Q`, `[...]`; `discount` `[...]` is 0 where the episode terminated."""
@@ -78,7 +78,7 @@ class CategoricalReturn(struct.PyTreeNode):
 
     def of(self, action: Array) -> Self:
         """Z(s, action), logits `[..., M]`, for actions `[...]` (integers)."""
-        return self.replace(logits=_chosen(self.logits, action))
+        return self.replace(logits=at_action(self.logits, action, axis=-2))
 
     def bellman(self, reward: Array, discount: Array) -> Self:
         """`r + discount Z` projected on the support; `discount` `[...]` is 0 where the episode terminated.
@@ -126,7 +126,7 @@ class QuantileReturn(struct.PyTreeNode):
 
     def of(self, action: Array) -> Self:
         """Z(s, action), values `[..., N]`, for actions `[...]` (integers)."""
-        return self.replace(values=_chosen(self.values, action))
+        return self.replace(values=at_action(self.values, action, axis=-2))
 
     def bellman(self, reward: Array, discount: Array) -> Self:
         """Quantiles of `r + discount Z`, `[..., N]`; `discount` `[...]` is 0 where the episode terminated."""
@@ -147,12 +147,6 @@ class QuantileReturn(struct.PyTreeNode):
 
 
 ActionValues = ExpectedReturn | CategoricalReturn | QuantileReturn
-
-
-def _chosen(x: Array, action: Array) -> Array:
-    """`x[..., action, :]`: `[..., A, M]` and `[...]` to `[..., M]`; the one-hot product is cheaper than a gather."""
-    is_chosen = jax.nn.one_hot(action, x.shape[-2], dtype=bool)[..., None]
-    return jnp.sum(jnp.where(is_chosen, x, 0.0), axis=-2)
 
 
 def _log(mass: Array) -> Array:

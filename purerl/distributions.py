@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from purerl.operators.selection import at_action
 from purerl.types import Array, Key
 
 
@@ -34,9 +35,8 @@ class Categorical(struct.PyTreeNode):
 
 
 def _cross_entropy(logits: Array, action: Array) -> Array:
-    """`logsumexp(logits) - logits[action]`; the one-hot product is cheaper than a gather and its gradient a scatter."""
-    chosen = jnp.sum(jnp.where(jax.nn.one_hot(action, logits.shape[-1], dtype=bool), logits, 0.0), axis=-1)
-    return jax.nn.logsumexp(logits, axis=-1) - chosen
+    """`logsumexp(logits) - logits[action]`."""
+    return jax.nn.logsumexp(logits, axis=-1) - at_action(logits, action)
 
 
 class DiagonalGaussian(struct.PyTreeNode):

@@ -16,6 +16,7 @@ from flax import struct
 from purerl.networks.initializers import orthogonal
 from purerl.networks.torsos import as_features, torso
 from purerl.operators.least_squares import ridge_regression
+from purerl.operators.selection import at_action
 from purerl.optimizers import clipped_adam, descend
 from purerl.types import Array, Discrete, Key, Observation, Space
 
@@ -184,5 +185,4 @@ def _mean_square(difference: Array, weight: Array) -> Array:
 
 def _at(prediction: Array, index: Array) -> Array:
     """`prediction[i, index[i]]` for every row i: `[N, outputs, ...]` -> `[N, ...]`."""
-    chosen = jax.nn.one_hot(index, prediction.shape[1], dtype=bool)
-    return jnp.sum(jnp.where(chosen.reshape(*chosen.shape, *(1,) * (prediction.ndim - 2)), prediction, 0), axis=1)
+    return at_action(prediction, index, axis=1 - prediction.ndim)

@@ -33,6 +33,7 @@ from purerl.exploration import epsilon_greedy, linear_schedule
 from purerl.networks.recurrent import Core, RecurrentQNetwork
 from purerl.networks.torsos import Activation
 from purerl.operators.q_lambda import q_lambda_return
+from purerl.operators.selection import at_action
 from purerl.operators.temporal_difference import half_square
 from purerl.optimizers import annealing, descend
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Observation, Policy, Time
@@ -192,7 +193,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def loss(params: Params, memory: Memory, batch: Sample) -> tuple[Array, Metrics]:
         _, values = apply(params, memory, batch.observation, batch.reset)
-        chosen = jnp.sum(jnp.where(jax.nn.one_hot(batch.action, actions.n, dtype=bool), values, 0.0), axis=-1)
+        chosen = at_action(values, batch.action)
         mean_loss = jnp.mean(half_square(chosen - batch.target))
         return mean_loss, {"loss": mean_loss, "q_value": jnp.mean(chosen)}
 

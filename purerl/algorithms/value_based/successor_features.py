@@ -30,6 +30,7 @@ from purerl.algorithms.config import check_config, require_discrete
 from purerl.data.transitions import Transitions
 from purerl.networks.torsos import Activation
 from purerl.operators.least_squares import ridge_regression
+from purerl.operators.selection import at_action
 from purerl.operators.successor import generalized_policy_improvement, successor_target
 from purerl.regression import Fit, Regression, by_gradient, exactly, linear_features
 from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
@@ -90,7 +91,7 @@ def make(
     Raises TypeError for continuous actions, ValueError for a value out of range or tasks of another size than phi.
     """
     check(config)
-    actions = require_discrete("successor_features", environment)
+    require_discrete("successor_features", environment)
     tasks = jnp.asarray(tasks, jnp.float32)
     phi = jax.vmap(cumulants)(dataset.observation, dataset.action, dataset.successor)  # [N, D]
     if tasks.ndim != 2 or tasks.shape[1:] != phi.shape[1:]:
@@ -103,8 +104,7 @@ def make(
     def targets(fit: Fit, task: Array) -> Array:
         """What psi of the policy for `task` should be at every transition, `[N, D]`."""
         psi = regression.predict(fit.params, dataset.successor)  # [N, A, D]
-        chosen = jax.nn.one_hot(jnp.argmax(psi @ task, axis=-1), actions.n)
-        successor = jnp.sum(chosen[..., None] * psi, axis=1)
+        successor = at_action(psi, jnp.argmax(psi @ task, axis=-1), axis=-2)
         return jax.vmap(successor_target, in_axes=(0, 0, 0, None))(phi, dataset.terminated, successor, config.discount)
 
     def init(key: Key) -> State:
