@@ -159,7 +159,7 @@ def main(quick: bool = False, seeds: int = 10, out: Path = Path("runs/experiment
     )
     tasks = {
         "a walk with 10 equal actions": (noisy_walk(10), walk, 100 if quick else 2_000, 5 if quick else 10),
-        "Breakout (MinAtar)": (make("Breakout-MinAtar"), breakout, 16 if quick else 4_000, 2 if quick else 8),
+        "Breakout (MinAtar)": (make("Breakout-MinAtar"), breakout, 16 if quick else 2_400, 2 if quick else 8),
     }
     seeds = 2 if quick else seeds
     numbers: dict = {"order statistics": order_statistics(quick)}

@@ -12,39 +12,51 @@ from purerl import load, make, presets, run
 
 
 class Claim(NamedTuple):
-    """At least `passing` of eight seeds end with a greedy return of at least `threshold`, and so does their median."""
+    """With the preset, `fields` changed, `passing` of eight seeds and their median return at least `threshold`."""
 
     algorithm: str
     environment: str
     threshold: float
     passing: int
-    parameters: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
 
 
+DUELING = {"dueling": True, "double": True, "learning_rate": 5e-4, "total_steps": 500_000}
 CLAIMS = [
     Claim("ppo", "CartPole-v1", 475.0, 7),
     Claim("dqn", "CartPole-v1", 475.0, 7),
+    Claim("dqn", "CartPole-v1", 475.0, 7, {"double": True}),
+    Claim("dqn", "CartPole-v1", 475.0, 7, DUELING),
+    Claim("dqn", "CartPole-v1", 475.0, 7, {"exploration": "noisy"}),
+    Claim("c51", "CartPole-v1", 475.0, 7),
+    Claim("qr_dqn", "CartPole-v1", 475.0, 7),
+    Claim("iqn", "CartPole-v1", 475.0, 7),
+    Claim("rainbow", "CartPole-v1", 475.0, 7),
+    Claim("pqn", "CartPole-v1", 475.0, 7),
     Claim("ppo", "Acrobot-v1", -90.0, 7),
-    Claim("dqn", "Acrobot-v1", -100.0, 7),
+    Claim("dqn", "Acrobot-v1", -95.0, 7),
+    Claim("pqn", "Acrobot-v1", -95.0, 7),
     Claim("ppo", "Pendulum-v1", -200.0, 7),
     Claim("dqn", "Catch-bsuite", 1.0, 8),
     Claim("ppo", "mjx/cartpole_swingup", 350.0, 6),
 ]
 
 
-def final_returns(algorithm: str, environment: str, seeds: int, total_steps: int | None = None) -> np.ndarray:
-    """The greedy return of every seed after training with the preset."""
-    module, preset = load(algorithm), presets.load(algorithm, environment)
+def final_returns(algorithm: str, environment: str, seeds: int, **fields: Any) -> np.ndarray:
+    """The greedy return of every seed after training with the preset; `fields`, also `total_steps`, replace its own."""
+    module, preset = load(algorithm), presets.load(algorithm, environment) | fields
     steps = preset.pop("total_steps")
     one = module.make(make(environment), module.Config(**preset))
-    result = run(one, total_steps=total_steps or steps, seeds=seeds, evaluations=5, sinks=())
+    result = run(one, total_steps=steps, seeds=seeds, evaluations=5, sinks=())
     return np.asarray(result.summary["evaluation"]["return_per_seed"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.algorithm}-{claim.environment}")
+@pytest.mark.parametrize(
+    "claim", CLAIMS, ids=lambda claim: "-".join((claim.algorithm, claim.environment, *claim.fields))
+)
 def test_a_preset_reaches_what_the_literature_reaches(claim):
-    returns = final_returns(claim.algorithm, claim.environment, seeds=8)
+    returns = final_returns(claim.algorithm, claim.environment, seeds=8, **claim.fields)
     print(np.sort(returns))
     assert np.sum(returns >= claim.threshold) >= claim.passing
     assert np.median(returns) >= claim.threshold

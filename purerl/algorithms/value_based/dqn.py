@@ -39,7 +39,8 @@ from flax import struct
 
 from purerl import trees
 from purerl.action_values import ExpectedReturn
-from purerl.algorithms.config import check_config, is_concrete, name_of, require_discrete, require_real_observations
+from purerl.algorithms.config import check_config, name_of, require_discrete, require_real_observations
+from purerl.algorithms.value_based.dqn_checks import check_combination, check_replay
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.experience import Batch, Sampling, Step, example_step, experience
 from purerl.exploration import boltzmann, epsilon_greedy, linear_schedule
@@ -466,52 +467,3 @@ def check(config: Config, environment: Environment) -> None:
         require_real_observations(name, environment)
     check_combination(name, config)
     check_replay(name, config)
-
-
-def check_combination(name: str, config: Config) -> None:
-    """Raise ValueError for components that exclude one another."""
-    if config.soft and (config.exploration != "boltzmann" or config.head != "expected" or config.double):
-        raise ValueError(
-            f'{name}: soft backs up the value of acting by softmax(Q / temperature): it needs exploration="boltzmann", '
-            f'head="expected" and double=False'
-        )
-    if config.members > 1 and (config.head != "expected" or config.exploration == "noisy"):
-        raise ValueError(
-            f'{name}: an ensemble (members={config.members}) needs head="expected" and no noisy layers; its members '
-            f"explore by disagreeing"
-        )
-    if config.risk_averse and config.head == "expected":
-        raise ValueError(f'{name}: risk_averse needs a head that learns a distribution, not head="expected"')
-    low, high = config.support_low, config.support_high
-    if config.head == "categorical" and is_concrete(low) and is_concrete(high) and not low < high:
-        raise ValueError(f"{name}: support_low ({low}) must be below support_high ({high})")
-    if config.head == "categorical" and config.atoms < 2:
-        raise ValueError(f"{name}: a categorical head needs at least 2 atoms, got {config.atoms}")
-
-
-def check_replay(name: str, config: Config) -> None:
-    """Raise ValueError for sizes of replay, batch and warm-up that do not go together."""
-    steps = config.num_envs * config.steps_per_iteration
-    if config.target_period * steps >= 2**31:
-        raise ValueError(f"{name}: target_period x steps per iteration ({config.target_period} x {steps}) exceeds 2^31")
-    if config.batch_size > config.replay_capacity:
-        raise ValueError(
-            f"{name}: batch_size ({config.batch_size}) is larger than replay_capacity ({config.replay_capacity}); "
-            f"raise replay_capacity or lower batch_size"
-        )
-    if config.batch_size > config.warm_up_steps:
-        raise ValueError(
-            f"{name}: batch_size ({config.batch_size}) exceeds warm_up_steps ({config.warm_up_steps}): the first "
-            f"batches would repeat the same transitions; raise warm_up_steps"
-        )
-    if config.warm_up_steps > config.replay_capacity:
-        raise ValueError(
-            f"{name}: warm_up_steps ({config.warm_up_steps}) exceed replay_capacity ({config.replay_capacity}); "
-            f"what does not fit would be overwritten before it is used"
-        )
-    longest = (config.n_step + config.share_observations) * config.num_envs
-    if config.warm_up_steps < longest + config.batch_size - 1 and config.n_step > 1:
-        raise ValueError(
-            f"{name}: warm_up_steps ({config.warm_up_steps}) must leave batch_size ({config.batch_size}) complete "
-            f"transitions of n_step ({config.n_step}) steps in {config.num_envs} environments; raise warm_up_steps"
-        )
