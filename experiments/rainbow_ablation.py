@@ -21,14 +21,14 @@ from purerl.report.statistics import estimate, in_words, normalize_scores, proba
 
 SCORES = {  # a random policy; DQN after 5M steps
     "Breakout-MinAtar": (0.4, 10.0),
-    "Freeway-MinAtar": (0.3, 50.0),
-    "SpaceInvaders-MinAtar": (4.2, 44.0),
+    "Asterix-MinAtar": (0.45, 16.5),
+    "SpaceInvaders-MinAtar": (4.15, 44.0),
 }
 SHARED = {
     "adam_epsilon": 3.125e-4,
     "num_envs": 16,
     "steps_per_iteration": 4,
-    "updates_per_iteration": 8,
+    "updates_per_iteration": 4,
     "batch_size": 32,
     "share_observations": True,
     "warm_up_steps": 2048,
@@ -75,7 +75,7 @@ def main(
         [shared | variant for variant in variants.values()],
         seeds=seeds,
         total_steps=total_steps,
-        evaluations=2 if quick else 5,
+        evaluations=2,
         episodes=8 if quick else 32,
         preset=False,
         directory=out / "sweep",

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
-from purerl.types import Array, Environment, Key, Memory, Observation, Policy
+from purerl.types import Array, Discrete, Environment, Key, Memory, Observation, Policy
 
 
 class Transitions(NamedTuple):
@@ -35,6 +35,27 @@ class Transitions(NamedTuple):
     def size(self) -> int:
         """N."""
         return self.reward.shape[0]
+
+
+def check_transitions(algorithm: str, environment: Environment, dataset: Transitions) -> None:
+    """Raise ValueError unless the transitions can be those of `environment`; traced actions cannot be looked at."""
+    space, actions = environment.observation_space, environment.action_space
+    expected = {"observation": space.shape, "successor": space.shape, "action": actions.shape}
+    expected |= dict.fromkeys(("reward", "terminated", "truncated"), ())
+    for name, shape in expected.items():
+        found = tuple(getattr(dataset, name).shape)
+        if found != (dataset.size, *shape):
+            raise ValueError(
+                f"{algorithm}: {name} of the dataset has the shape {found}, but {environment.name} needs "
+                f"{(dataset.size, *shape)}; pass the environment that the dataset was collected in"
+            )
+    if isinstance(actions, Discrete) and not isinstance(dataset.action, jax.core.Tracer):
+        lowest, highest = int(jnp.min(dataset.action)), int(jnp.max(dataset.action))
+        if lowest < 0 or highest >= actions.n:
+            raise ValueError(
+                f"{algorithm}: actions of the dataset lie in [{lowest}, {highest}], but those of {environment.name} in "
+                f"[0, {actions.n - 1}]; pass the environment that the dataset was collected in"
+            )
 
 
 def collect(

@@ -68,8 +68,11 @@ def bootstrapped_target(reward: Array, terminated: Array, successor_value: Array
 
 
 def exploration_bonus(elapsed: Array, scale: float | Array) -> Array:
-    """`scale sqrt(elapsed)`: what Dyna-Q+ adds to the reward of a pair not tried for `elapsed` steps (Sutton, 1990)."""
-    return scale * jnp.sqrt(jnp.asarray(elapsed, jnp.float32))
+    """`scale sqrt(elapsed)`: what Dyna-Q+ adds to the reward of a pair not tried for `elapsed` steps (Sutton, 1990).
+
+    Nothing where `elapsed` is negative (the clock was set back).
+    """
+    return scale * jnp.sqrt(jnp.maximum(jnp.asarray(elapsed, jnp.float32), 0.0))
 
 
 def choose_marked(draws: Array, marked: Array) -> Array:

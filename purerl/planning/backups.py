@@ -1,9 +1,8 @@
 """Bellman's backups on a `FiniteMDP`, and the two ways to repeat one: to its fixed point, or a number of times.
 
-All sweeps are synchronous: every state is backed up from the values of the sweep before. All backups but the optimistic
-soft one are contractions in the largest difference: `||B V - B V'|| <= discount ||V - V'||`. Policies are
-probabilities `[S, A]`; a deterministic one has a single 1 per row. Terminal states are worth 0. Actions that are not
-available have the value -inf.
+All sweeps are synchronous: every state is backed up from the values of the sweep before. All backups are contractions
+in the largest difference: `||B V - B V'|| <= discount ||V - V'||`. Policies are probabilities `[S, A]`; a deterministic
+one has a single 1 per row. Terminal states are worth 0. Actions that are not available have the value -inf.
 """
 
 from collections.abc import Callable
@@ -30,7 +29,7 @@ class FixedPoint(NamedTuple):
 def action_values(mdp: FiniteMDP, values: Array) -> Array:
     """`Q(s, a) = r(s, a) + discount sum_s' P(s' | s, a) V(s')`, `[S, A]`, of V `[S]`, which is 0 where terminal."""
     chex.assert_shape(values, (mdp.num_states,))
-    continuation = mdp.transition @ jnp.where(mdp.terminal, 0.0, values)
+    continuation = jnp.matmul(mdp.transition, jnp.where(mdp.terminal, 0.0, values), precision="highest")
     return jnp.where(mdp.available, expected_reward(mdp) + mdp.discount * continuation, -jnp.inf)
 
 
@@ -115,6 +114,7 @@ def threshold(value: Array, discount: Array, tolerance: float | Array) -> Array:
     Without discounting there is no bound on what remains. It is never less than one unit in the last place of the
     largest value: below that, change is rounding.
     """
+    discount = jnp.asarray(discount)
     bound = tolerance * (1.0 - discount) / (2.0 * discount)
     finite = jnp.where(jnp.isfinite(value), jnp.abs(value), 0.0)
     return jnp.maximum(jnp.where(discount < 1.0, bound, tolerance), jnp.finfo(value.dtype).eps * jnp.max(finite))

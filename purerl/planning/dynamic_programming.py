@@ -67,13 +67,17 @@ def policy_evaluation(
 def exact_policy_evaluation(mdp: FiniteMDP, policy: Array) -> Array:
     """The value of `policy`, `[S]`, from `(I - discount P_pi) V = r_pi` over the states that are not terminal.
 
-    Not finite if nothing is discounted and some state never reaches a terminal one.
+    Without discounting (1) the policy must reach a terminal state from everywhere. Where it does not, there is no such
+    value, and the result means nothing: large numbers, infinities or NaN, depending on the rounding.
     """
     moves = jnp.where(mdp.terminal[:, None], 0.0, policy)  # nothing is earned or left at terminal states
-    transition = jnp.einsum("sa,sat->st", moves, mdp.transition)
+    transition = jnp.einsum("sa,sat->st", moves, mdp.transition, precision="highest")
     reward = jnp.sum(moves * expected_reward(mdp), axis=-1)
-    identity = jnp.eye(mdp.num_states, dtype=transition.dtype)
-    return jnp.linalg.solve(identity - mdp.discount * transition, reward)
+    matrix = jnp.eye(mdp.num_states, dtype=transition.dtype) - mdp.discount * transition
+    factors = jax.scipy.linalg.lu_factor(matrix)
+    values = jax.scipy.linalg.lu_solve(factors, reward)
+    missing = reward - jnp.matmul(matrix, values, precision="highest")  # one step of iterative refinement
+    return values + jax.scipy.linalg.lu_solve(factors, missing)
 
 
 def policy_iteration(
@@ -81,10 +85,10 @@ def policy_iteration(
 ) -> Solution:
     """Evaluate the policy exactly, change it where another action is better, until none is (Howard, 1960).
 
-    An action is only given up for one that is better by more than `tolerance`: with ties decided anew each time, the
-    iteration need not end. So `policy` `[S, A]`, uniform by default, remains as it is where nothing beats it; without
-    discounting it must reach a terminal state from everywhere, which every improvement then preserves.
-    `iterations` counts the improvements.
+    An action is only given up for one that is better by more than `tolerance`, a share of the largest value (if that is
+    more than 1): with ties decided anew each time, or by rounding, the iteration need not end. So `policy` `[S, A]`,
+    uniform by default, remains as it is where nothing beats it; without discounting it must reach a terminal state from
+    everywhere, which every improvement then preserves. `iterations` counts the improvements.
     """
 
     def evaluate(policy: Array, improvements: Array) -> Solution:
@@ -92,16 +96,16 @@ def policy_iteration(
         q_values = action_values(mdp, values)
         return Solution(values, q_values, policy, improvements, largest_change(optimal_backup(mdp, values), values))
 
-    def gain(found: Solution) -> Array:
+    def beaten(found: Solution) -> Array:
         best = jnp.max(found.action_values, axis=-1)
-        return jnp.where(mdp.terminal, 0.0, best - expectation(found.policy, found.action_values))
+        gain = best - expectation(found.policy, found.action_values)
+        return ~mdp.terminal & (gain > tolerance * jnp.maximum(1.0, jnp.max(jnp.abs(found.values))))
 
     def improvable(found: Solution) -> Array:
-        return jnp.any(gain(found) > tolerance) & (found.iterations < max_improvements)
+        return jnp.any(beaten(found)) & (found.iterations < max_improvements)
 
     def improve(found: Solution) -> Solution:
-        is_better = gain(found) > tolerance
-        policy = jnp.where(is_better[:, None], greedy_policy(found.action_values), found.policy)
+        policy = jnp.where(beaten(found)[:, None], greedy_policy(found.action_values), found.policy)
         return evaluate(policy, found.iterations + 1)
 
     first = uniform_policy(mdp) if policy is None else policy
@@ -151,7 +155,9 @@ def value_iteration(
 
     Stops when no value changes by more than `tolerance (1 - discount) / (2 discount)`: the policy, greedy in the
     values, is then worth at most `tolerance` less than the best one. Without discounting it stops at changes of
-    `tolerance`, which bound nothing.
+    `tolerance`, which bound nothing: the values may be right and the policy, which takes the first of tied actions,
+    still never arrive (two states that lead to each other tie with the way out). `policy_iteration` keeps to policies
+    that arrive.
     """
     point = fixed_point(lambda v: optimal_backup(mdp, v), _start(mdp, values), mdp.discount, tolerance, max_sweeps)
     return _greedy_solution(mdp, point.value, point.sweeps, point.residual)
@@ -175,7 +181,7 @@ def finite_horizon(
     Args:
         mdp: the same at every time.
         horizon: T, steps to go at t = 0.
-        values: V_T `[S]`, what the end is worth; 0 by default.
+        values: V_T `[S]`, what the end is worth; 0 by default, and always at terminal states.
         policy: `[S, A]` or `[T, S, A]`; if given, it is evaluated and nothing is maximised.
 
     Raises ValueError if `horizon` is not positive.
@@ -190,7 +196,7 @@ def finite_horizon(
         values = jnp.where(mdp.terminal, 0.0, expectation(decision, q_values))
         return values, (values, q_values, decision)
 
-    last = _start(mdp, values)
+    last = jnp.where(mdp.terminal, 0.0, _start(mdp, values))
     _, (before, q_values, decisions) = jax.lax.scan(earlier, last, policies, length=horizon, reverse=True)
     return FiniteHorizon(jnp.concatenate([before, last[None]]), q_values, decisions)
 

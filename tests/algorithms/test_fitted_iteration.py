@@ -77,6 +77,15 @@ def test_with_the_model_the_frozen_lake_is_solved():
     np.testing.assert_allclose(values, value_iteration(mdp).values, atol=1e-3)
 
 
+def test_a_terminal_state_needs_no_actions():
+    available = np.array([[True, True], [False, False]])
+    transition = np.tile([0.0, 1.0], (2, 2, 1))
+    mdp = finite_mdp(transition, np.ones((2, 2)), 0.9, terminal=[False, True], available=available)
+    algorithm = fitted_iteration.make_with_model(mdp, fitted_iteration.Config(regression="exact", widths=(), l2=1e-6))
+    values = fitted(algorithm, 2)
+    assert all(np.all(np.isfinite(x)) for x in values)
+
+
 def test_descent_ends_where_the_exact_fit_is():
     environment, data = random_problem()
     config = fitted_iteration.Config(
@@ -200,6 +209,10 @@ def test_what_does_not_fit_is_refused():
         fitted_iteration.make(make("CartPole-v1"), data, config())
     with pytest.raises(TypeError, match=r"Pendulum-v1.*use"):
         fitted_iteration.make(make("Pendulum-v1"), data, config())
+    with pytest.raises(ValueError, match=r"actions of the dataset lie in \[\d, 1\d\]"):
+        fitted_iteration.make(environment, data._replace(action=data.action + 9), config())
+    with pytest.raises(ValueError, match="terminated of the dataset has the shape"):
+        fitted_iteration.make(environment, data._replace(terminated=data.terminated[:, None]), config())
     mdp = frozen_lake()
     with pytest.raises(ValueError, match=r"features must have the shape \[16, F\]"):
         fitted_iteration.make_with_model(mdp, config(), features=jnp.ones((3, 2)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from purerl import environments
+from purerl import Box, Discrete, Environment, Timestep, environments
 from purerl.environments import finite, make
 from purerl.environments.finite import problems
 from purerl.planning import value_iteration
@@ -188,6 +188,25 @@ def test_actions_that_do_not_exist_stand_for_those_that_do():
     assert reached == [1, 2] * 5
 
 
+def test_actions_that_exist_stand_for_themselves():
+    """In state 0 actions 0 and 2 exist and lead to 1 and 2; action 1 stands for the second of them."""
+    transition = np.zeros((3, 3, 3))
+    transition[0, 0, 1] = transition[0, 2, 2] = transition[1, :, 1] = transition[2, :, 2] = 1.0
+    available = np.ones((3, 3), bool)
+    available[0, 1] = False
+    mdp = finite.finite_mdp(transition, np.zeros((3, 3)), 0.9, initial=[1.0, 0.0, 0.0], available=available)
+    environment = finite.as_environment(mdp, "gap", max_steps=5)
+    state, _ = environment.reset(jax.random.key(0))
+    reached = [int(environment.step(jax.random.key(0), state, jnp.int32(a))[1].observation) for a in range(3)]
+    assert reached == [1, 2, 2]
+
+
+def test_marks_of_terminal_states_may_be_numbers():
+    transition = np.broadcast_to(np.eye(3)[:, None], (3, 2, 3))
+    mdp = finite.finite_mdp(transition, np.zeros((3, 2)), 0.9, terminal=np.array([0, 0, 1]))
+    np.testing.assert_allclose(mdp.initial, [0.5, 0.5, 0.0])
+
+
 def test_the_wall_moves_and_the_goal_is_a_new_start():
     environment = make("finite/blocking_maze", when=20, max_steps=40)
     way = [RIGHT] * 5 + [UP] * 5  # of the first maze, 10 steps
@@ -266,6 +285,21 @@ def test_other_environments_become_problems():
     assert value_iteration(sea).values @ sea.initial == pytest.approx(0.99, abs=1e-5)
     catch, _ = finite.from_environment(make("Catch-bsuite"), 1.0, samples=64)
     assert value_iteration(catch).values @ catch.initial == pytest.approx(1.0, abs=1e-5)
+
+
+def test_zero_has_one_sign():
+    """What is observed is 0.0 or -0.0: one state, not two."""
+
+    def reset(key):
+        return jnp.int32(0), jnp.zeros(1)
+
+    def step(key, state, action):
+        observation = jnp.where(action == 0, 0.0, -0.0)[None]
+        no = jnp.zeros((), bool)
+        return state, Timestep(observation, jnp.ones(()), no, no, {})
+
+    environment = Environment("zero", reset, step, Box(-1.0, 1.0, (1,)), Discrete(2), max_steps=9)
+    assert finite.from_environment(environment, 0.9, samples=2).mdp.num_states == 1
 
 
 def test_what_is_not_observed_must_be_named():

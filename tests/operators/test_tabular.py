@@ -58,8 +58,8 @@ def check_target(module: ModuleType) -> None:
 
 
 def check_bonus(module: ModuleType) -> None:
-    elapsed = np.array([0, 1, 4, 100], np.int32)
-    np.testing.assert_allclose(module.exploration_bonus(elapsed, 0.5), [0.0, 0.5, 1.0, 5.0], **CLOSE)
+    elapsed = np.array([0, 1, 4, 100, -3], np.int32)
+    np.testing.assert_allclose(module.exploration_bonus(elapsed, 0.5), [0.0, 0.5, 1.0, 5.0, 0.0], **CLOSE)
 
 
 @pytest.mark.parametrize("check", [check_policies, check_target, check_bonus], ids=lambda x: x.__name__)

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from purerl.environments.finite import finite_mdp, frozen_lake, garnet, gridworld
+from purerl.environments.finite import (
+    blocking_maze,
+    dyna_maze,
+    expected_reward,
+    finite_mdp,
+    frozen_lake,
+    garnet,
+    gridworld,
+)
 from purerl.planning import (
     backups,
     exact_policy_evaluation,
@@ -104,6 +112,31 @@ def test_solvers_and_the_linear_program_agree(name):
             found = jax.jit(SOLVERS[name])(mdp)
             np.testing.assert_allclose(found.values, linear_program(mdp), atol=1e-8)
             np.testing.assert_allclose(exact_policy_evaluation(mdp, found.policy), found.values, atol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_policy_iteration_in_float32_is_not_led_astray_by_rounding(scale):
+    """Without discounting a policy that gives up a better action for rounding never arrives, and is worth nothing."""
+    for problem in (partial(frozen_lake, 8), dyna_maze, blocking_maze):
+        mdp = problem(discount=1.0)
+        found = jax.jit(policy_iteration)(mdp.replace(reward=scale * mdp.reward))
+        assert found.iterations < 30
+        with jax.enable_x64(True):
+            best = value_iteration(problem(discount=1.0), tolerance=1e-12).values
+        np.testing.assert_allclose(found.values, scale * best, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_without_a_future_one_sweep_is_enough():
+    mdp = frozen_lake().replace(discount=0.0)
+    found = value_iteration(mdp)
+    np.testing.assert_allclose(found.values, jnp.where(mdp.terminal, 0.0, expected_reward(mdp).max(-1)))
+
+
+def test_the_end_of_a_finite_horizon_is_worth_nothing_where_all_is_over():
+    mdp = frozen_lake()
+    found = finite_horizon(mdp, 3, values=jnp.full(mdp.num_states, 5.0))
+    np.testing.assert_array_equal(found.values[:, mdp.terminal], 0.0)
+    assert np.all(found.values[-1][~mdp.terminal] == 5.0)
 
 
 def test_every_sweep_contracts():

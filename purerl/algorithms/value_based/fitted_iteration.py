@@ -7,7 +7,8 @@ the regression is carried through on one set of targets is what tells fitted Q-i
 
 `make` learns from transitions and acts in no environment. `make_with_model` is fitted value iteration, whose targets
 `max_a E[r + discount V_k(s')]` need the model. The fit is a contraction in the 2-norm and the backup one in the maximum
-norm; together they need not contract, and extrapolating fits diverge. One-hot features make both exact.
+norm; together they need not contract, and extrapolating fits diverge. One-hot features make both exact where `l2` draws
+nothing to 0: keep it far below the share of the transitions that begin with each pair of state and action.
 
 Ernst, D. et al. (2005), "Tree-based batch mode reinforcement learning", JMLR 6. Riedmiller, M. (2005), "Neural fitted Q
 iteration", ECML. Gordon, G. (1995), "Stable function approximation in dynamic programming", ICML.
@@ -23,12 +24,12 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, require_discrete, require_real_observations
-from purerl.data.transitions import Transitions
+from purerl.data.transitions import Transitions, check_transitions
 from purerl.environments.finite.mdp import FiniteMDP
 from purerl.networks.torsos import Activation
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.temporal_difference import q_learning_target
-from purerl.planning import action_values
+from purerl.planning import action_values, optimal_backup
 from purerl.regression import Fit, Regression, by_gradient, exactly, linear_features
 from purerl.types import Algorithm, Array, Box, Environment, Key, Metrics, Observation, Policy, Space, Time
 
@@ -84,11 +85,7 @@ def make(environment: Environment, dataset: Transitions, config: Config) -> Algo
     check(config)
     actions = require_discrete("fitted_iteration", environment)
     space = environment.observation_space
-    if dataset.observation.shape[1:] != tuple(space.shape):
-        raise ValueError(
-            f"fitted_iteration: the observations of the dataset have the shape {dataset.observation.shape[1:]}, those "
-            f"of {environment.name} {tuple(space.shape)}; pass the environment that the dataset was collected in"
-        )
+    check_transitions("fitted_iteration", environment, dataset)
     if config.normalize_observations:
         require_real_observations("fitted_iteration", environment)
     regression = regression_for(space, actions.n, linear_features(space), config)
@@ -160,7 +157,7 @@ def make_with_model(
         return State(regression.init(fit_key), init_statistics(()), key)
 
     def step(state: State, time: Time) -> tuple[State, Metrics]:
-        target = jnp.max(lookahead(state), axis=-1)
+        target = optimal_backup(model, regression.predict(state.fit.params, rows)[:, 0])
         key = jax.random.fold_in(state.key, time.iteration)
         fit, error = regression.fit(state.fit, key, rows, only, target, weight=1.0 - mdp.terminal)
         return state.replace(fit=fit), {"loss": error, "target": jnp.mean(target)}

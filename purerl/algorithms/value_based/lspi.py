@@ -6,7 +6,9 @@ evaluation and not from the data:
     W_k = LSTDQ(dataset, pi_k),    pi_{k+1}(s) = argmax_a phi(s) . W_k[:, a]
 
 There is no step size, and a handful of iterations is enough or never will be. What the data never tried, its features
-extrapolate: behaviour that is narrow gives a worse policy than behaviour that is poor.
+extrapolate: behaviour that is narrow gives a worse policy than behaviour that is poor. The ridge draws values to 0 like
+a lower discount: keep it far below (1 - discount) times the mean square of every feature over the dataset, which for
+one-hot states is the share of the transitions that begin with each pair of state and action.
 
 Lagoudakis, M. and Parr, R. (2003), "Least-squares policy iteration", JMLR 4.
 """
@@ -20,7 +22,7 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, require_discrete
-from purerl.data.transitions import Transitions
+from purerl.data.transitions import Transitions, check_transitions
 from purerl.operators.least_squares import lstdq
 from purerl.regression import linear_features
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
@@ -59,10 +61,12 @@ def make(
         features: observations `[..., *shape]` -> `[..., F]`, repeated for every action; 10 to 100 of them, such as
             `radial_basis`. By default one-hot states, or the observation itself and a constant.
 
-    Raises TypeError for continuous actions, ValueError for a value out of range.
+    Raises TypeError for continuous actions, ValueError for a value out of range or a dataset that is not one of this
+    environment.
     """
     check_config(config, non_negative=("ridge",), fraction=("discount",))
     actions = require_discrete("lspi", environment)
+    check_transitions("lspi", environment, dataset)
     see = features or linear_features(environment.observation_space)
     count = jax.eval_shape(see, dataset.observation).shape[-1]
 

@@ -27,7 +27,7 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, require_discrete
-from purerl.data.transitions import Transitions
+from purerl.data.transitions import Transitions, check_transitions
 from purerl.networks.torsos import Activation
 from purerl.operators.least_squares import ridge_regression
 from purerl.operators.selection import at_action
@@ -88,10 +88,12 @@ def make(
         tasks: w of the source policies, `[P, D]`.
         config: a `Config`.
 
-    Raises TypeError for continuous actions, ValueError for a value out of range or tasks of another size than phi.
+    Raises TypeError for continuous actions, ValueError for a value out of range, tasks of another size than phi or a
+    dataset that is not one of this environment.
     """
     check(config)
     require_discrete("successor_features", environment)
+    check_transitions("successor_features", environment, dataset)
     tasks = jnp.asarray(tasks, jnp.float32)
     phi = jax.vmap(cumulants)(dataset.observation, dataset.action, dataset.successor)  # [N, D]
     if tasks.ndim != 2 or tasks.shape[1:] != phi.shape[1:]:

@@ -123,7 +123,7 @@ class Known:
         self, states: EnvState, identities: np.ndarray, observations: np.ndarray, over: bool, at: tuple[int, ...]
     ) -> int:
         """The number of what lies at the index `at` of these arrays, which is remembered if it is new."""
-        mark = (identities[at].tobytes(), over)
+        mark = ((identities[at] + 0).tobytes(), over)  # 0.0 and -0.0 are the same
         if mark not in self.numbers:
             if len(self.numbers) == self.max_states:
                 raise ValueError(

@@ -28,9 +28,10 @@ class FiniteState(struct.PyTreeNode):
 def as_environment(mdp: FiniteMDP, name: str, max_steps: int, layout: Sequence[str] | None = None) -> Environment:
     """`mdp` as an environment with Discrete observations (the state) and Discrete actions, cut after `max_steps`.
 
-    A state with n available actions takes action a as its (a mod n)-th one, so that every action does something and a
-    uniform draw stays nearly uniform. A learner that counts the duplicates as actions of their own meets another
-    problem (the maximisation bias grows, for one): tabular learners take the `FiniteMDP` and read `available`.
+    Where action a is not available, it is taken as the (a mod n)-th of the n that are, so that every action does
+    something and a uniform draw stays nearly uniform. A learner that counts the duplicates as actions of their own
+    meets another problem (the maximisation bias grows, for one): tabular learners take the `FiniteMDP` and read
+    `available`.
 
     Args:
         mdp: may be traced or batched by `vmap` around the whole program.
@@ -80,7 +81,7 @@ def moving_wall(
     An environment remembers nothing beyond a reset, so the whole experiment is one episode of `max_steps` steps: a
     terminal state pays as ever, but in that same step the agent is put back to the start and goes on, neither
     terminated nor truncated, and the return is the number of goals reached. Learners that take `FiniteMDP`s can
-    instead be moved from one problem to the other with the state they have.
+    instead be moved from one problem to the other with the state they have, and a clock that goes on.
 
     Raises ValueError if `when` is not in [1, max_steps).
     """
@@ -118,10 +119,12 @@ def _draw(key: Key, cumulative: Array) -> Array:
 
 
 def _available_action(mdp: FiniteMDP) -> Array:
-    """`[S, A]`: the available action that each action stands for in each state."""
+    """`[S, A]`: the available action that each action stands for in each state, itself if it is available."""
     first = jnp.argsort(~mdp.available, axis=-1, stable=True)  # the available ones, in order, then the others
     count = jnp.maximum(jnp.sum(mdp.available, axis=-1, keepdims=True), 1)
-    return jnp.take_along_axis(first, jnp.arange(mdp.num_actions) % count, axis=-1).astype(jnp.int32)
+    actions = jnp.arange(mdp.num_actions)
+    instead = jnp.take_along_axis(first, actions % count, axis=-1)
+    return jnp.where(mdp.available, actions, instead).astype(jnp.int32)
 
 
 def _successors(mdp: FiniteMDP) -> Callable[[Key, Array, Array], Array]:

@@ -75,10 +75,10 @@ def finite_mdp(
     if len(shape) != 3 or shape[0] != shape[2]:
         raise ValueError(f"transition must have the shape [S, A, S], got {list(shape)}")
     states, actions, _ = shape
-    terminal = np.zeros(states, bool) if terminal is None else terminal
-    available = np.ones((states, actions), bool) if available is None else available
+    terminal = _marks(np.zeros(states) if terminal is None else terminal)
+    available = _marks(np.ones((states, actions)) if available is None else available)
     if initial is None:
-        initial = ~jnp.asarray(terminal) / jnp.sum(~jnp.asarray(terminal))
+        initial = ~terminal / jnp.sum(~terminal)
     wanted = {"terminal": (terminal, (states,)), "initial": (initial, (states,))}
     wanted |= {"available": (available, (states, actions)), "discount": (discount, ())}
     for name, (value, expected) in wanted.items():
@@ -91,7 +91,7 @@ def finite_mdp(
         _check(*(np.asarray(x) for x in given))
 
     kind = jnp.zeros(()).dtype
-    terminal, available = jnp.asarray(terminal, bool), jnp.asarray(available, bool)
+    terminal, available = jnp.asarray(terminal), jnp.asarray(available)
     moves = (available & ~terminal[:, None])[..., None]
     stay = jnp.eye(states, dtype=kind)[:, None, :]
     return FiniteMDP(
@@ -103,6 +103,11 @@ def finite_mdp(
         deviation=jnp.where(moves, jnp.asarray(deviation, kind), 0.0),
         available=available,
     )
+
+
+def _marks(value: Any) -> Any:
+    """Truth values of whatever numbers, traced or not."""
+    return value.astype(bool) if isinstance(value, Tracer) else np.asarray(value, bool)
 
 
 def _per_successor(name: str, value: Any, shape: tuple[int, ...]) -> Any:
