@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
@@ -49,7 +50,7 @@ def check_transitions(algorithm: str, environment: Environment, dataset: Transit
                 f"{algorithm}: {name} of the dataset has the shape {found}, but {environment.name} needs "
                 f"{(dataset.size, *shape)}; pass the environment that the dataset was collected in"
             )
-    if isinstance(actions, Discrete) and not isinstance(dataset.action, jax.core.Tracer):
+    if isinstance(actions, Discrete) and not isinstance(dataset.action, Tracer):
         lowest, highest = int(jnp.min(dataset.action)), int(jnp.max(dataset.action))
         if lowest < 0 or highest >= actions.n:
             raise ValueError(
