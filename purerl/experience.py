@@ -98,7 +98,7 @@ def experience(
         n_step: n, the steps of a transition, at least 1 (Sutton, 1988).
         sampling: uniform, or by priority: proportional to it or by its rank (Schaul et al., 2016).
         priority_exponent: alpha of `P(i) = p_i^alpha / sum_j p_j^alpha`, in [0, 1].
-        priority_epsilon: added to |error|, so that nothing is never sampled, >= 0.
+        priority_epsilon: added to |error|, so that nothing is never sampled, > 0.
 
     Raises ValueError if the transitions are longer than what is kept.
     """

@@ -34,7 +34,7 @@ class LevelEmbedding(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """Z(s, .) of all actions, by one of four heads. The last layer starts small: the first targets are rewards.
+    """Z(s, .) of all actions, by one of four heads. Unless it is noisy the last layer starts small.
 
     - "expected": Q(s, .) alone, an `ExpectedReturn` (DQN).
     - "categorical": logits of `atoms` equally spaced returns from `support[0]` to `support[1]` (C51).

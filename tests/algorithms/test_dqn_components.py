@@ -7,6 +7,8 @@ import pytest
 
 from purerl import Time, dqn, make, train
 from purerl.algorithms.value_based import c51, qr_dqn, rainbow
+from purerl.experience import example_step
+from purerl.replay import uniform_replay
 from purerl.train import advance, start
 from tests.algorithms import plain_dqn
 
@@ -101,6 +103,34 @@ def test_a_member_that_learns_from_nothing_stays_as_it_was():
         np.testing.assert_array_equal(a, b)
 
 
+NOBODY_LEARNS = {
+    "what a time limit cut, where successors are shared": {"share_observations": True},
+    "what no member takes": {"members": 2, "mask_probability": 0.5, "epsilon_start": 0.0},
+}
+
+
+@pytest.mark.parametrize("fields", NOBODY_LEARNS.values(), ids=NOBODY_LEARNS)
+def test_what_nobody_learns_from_has_no_priority(fields):
+    """Its error never falls: it would be drawn again and again."""
+    config = dqn.Config(**SMALL | {"sampling": "proportional", "priority_epsilon": 1e-5} | fields)
+    algorithm = dqn.make(make("probe/truncation", steps=3), config)
+    state = state_after(algorithm, 60)
+    capacity = config.replay_capacity
+    steps = algorithm_replay(config, algorithm.environment).read(state.replay, jnp.arange(capacity))
+    nobody = steps.truncated if config.share_observations else ~jnp.any(steps.mask, axis=-1)
+    weights = state.priorities.weights[0][:capacity]
+    least = (weights > 0.0) & (weights <= 1.01e-5**config.priority_exponent)  # no surprise, only epsilon
+    assert jnp.sum(nobody & least) > 30  # the others have not been drawn since they were written
+    assert not jnp.any(~nobody & least)
+
+
+def algorithm_replay(config, environment):
+    """The replay as DQN makes it."""
+    example = example_step(environment, config.share_observations, config.members)
+    block = config.num_envs * config.steps_per_iteration
+    return uniform_replay(config.replay_capacity, block, example, config.num_envs)
+
+
 def test_noisy_layers_act_anew_at_every_step_and_not_in_evaluation():
     algorithm = rainbow.make(make("CartPole-v1"), rainbow.Config(**SMALL, noise_deviation=20.0))
     state = state_after(algorithm, 1)
@@ -159,6 +189,8 @@ def test_minatar_observations_are_stored_once_if_shared():
     ("fields", "message"),
     [
         ({"soft": True}, "soft backs up the value .* needs exploration"),
+        ({"prior_scale": 3.0}, r"prior_scale=3.0 is for an ensemble and does nothing with members=1"),
+        ({"mask_probability": 0.5}, r"mask_probability=0.5 is for an ensemble"),
         ({"members": 4, "head": "quantile"}, r"an ensemble \(members=4\) needs head"),
         ({"head": "categorical", "support_low": 3.0, "support_high": 3.0}, r"support_low \(3.0\) must be below"),
         ({"head": "categorical", "atoms": 1}, "at least 2 atoms"),

@@ -70,11 +70,11 @@ class Config:
     adam_epsilon: float = 1e-8
     """Added to Adam's denominator, > 0."""
     max_gradient_norm: float = 10.0
-    """Gradients are scaled down to this global norm, > 0; inf is off."""
+    """Gradients (of an ensemble those of all members together) are scaled down to this norm, > 0; inf is off."""
     discount: float = 0.99
     """Weight of the next step's reward, in [0, 1]."""
     loss: Literal["huber", "squared"] = "squared"
-    """Loss on the TD error; huber (delta 1) is the paper's error clipping and wants rewards clipped to [-1, 1] too."""
+    """Of TD errors, for expected returns; huber (delta 1), the paper's clipping, wants rewards clipped to [-1, 1]."""
     num_envs: int = 10
     """Environments stepped side by side."""
     steps_per_iteration: int = 1
@@ -106,7 +106,7 @@ class Config:
     importance_start: float = 0.4
     """Beta of the importance weights at the beginning, in [0, 1]; it rises linearly to 1, no bias, over the run."""
     priority_epsilon: float = 1e-6
-    """Added to the errors that become priorities, >= 0."""
+    """Added to the errors that become priorities, > 0."""
     head: Head = "expected"
     """What is learned of the return: its expectation, or its distribution over fixed atoms or by its quantiles."""
     atoms: int = 51
@@ -136,13 +136,13 @@ class Config:
     noise_deviation: float = 0.5
     """Sigma of noisy layers at the beginning, times the square root of their inputs, >= 0."""
     members: int = 1
-    """Q functions of the ensemble; an environment follows one of them from reset to reset."""
+    """Q functions of the ensemble, each followed from reset to reset: it explores by itself, so lower epsilon."""
     prior_scale: float = 0.0
     """Weight of the fixed random prior of each member, >= 0."""
     mask_probability: float = 1.0
     """Probability with which a member learns from a step, in [0, 1]."""
     normalize_observations: bool = False
-    """Shift and scale observations by the running mean and deviation of all that were stored, clipped to 10."""
+    """Shift and scale observations by the running mean and deviation of all that were acted on, clipped to 10."""
     widths: tuple[int, ...] = (120, 84)
     """Units of the hidden layers (after the convolution, for images)."""
     activation: Activation = "relu"
@@ -297,16 +297,25 @@ def make(environment: Environment, config: Config) -> Algorithm:
         if config.soft:
             outcome = ExpectedReturn(soft_value(after.values, temperature))
         else:
-            chooser = believe(params, state, batch.successor, keys[2]) if config.double else after
+            chooser = after
+            if config.double or config.head == "implicit_quantile":  # which chooses by levels of its own
+                choosing = params if config.double else state.target_params
+                chooser = believe(choosing, state, batch.successor, keys[2])
             outcome = after.of(jnp.argmax(values_of(chooser), axis=-1))
         target = jax.lax.stop_gradient(outcome.bellman(batch.reward, batch.discount))
         losses = believed.loss(target, error_loss)  # [N], of an ensemble [K, N]
         if batch.mask is not None:
             losses = jnp.sum(losses * batch.mask.T, axis=0)
         mean_loss = jnp.mean(losses if batch.weight is None else losses * batch.weight)
-        surprise = jax.lax.stop_gradient(believed.surprise(target))
-        surprise = surprise if batch.mask is None else jnp.mean(surprise, axis=0)
+        surprise = learned_surprise(jax.lax.stop_gradient(believed.surprise(target)), batch)
         return mean_loss, (surprise, {"loss": mean_loss, "q_value": jnp.mean(believed.mean())})
+
+    def learned_surprise(surprise: Array, batch: Batch) -> Array:
+        """`[N]`: 0 where nobody learns from a transition, so that it is not drawn for an error that never falls."""
+        if batch.mask is not None:  # the mean over the members that learn
+            learners = batch.mask.T
+            surprise = jnp.sum(surprise * learners, axis=0) / jnp.maximum(jnp.sum(learners, axis=0), 1)
+        return surprise if batch.weight is None else jnp.where(batch.weight > 0.0, surprise, 0.0)
 
     def update(state: State, batch: Batch, key: Key | None, temperature: Array, rate: Array) -> tuple[State, Metrics]:
         gradients, (surprise, metrics) = jax.grad(loss, has_aux=True)(state.params, state, batch, key, temperature)
@@ -448,8 +457,9 @@ def check(config: Config, environment: Environment) -> None:
             "temperature_start",
             "temperature_end",
             "members",
+            "priority_epsilon",
         ),
-        non_negative=("warm_up_steps", "priority_epsilon", "noise_deviation", "prior_scale"),
+        non_negative=("warm_up_steps", "noise_deviation", "prior_scale"),
         fraction=(
             "discount",
             "epsilon_start",

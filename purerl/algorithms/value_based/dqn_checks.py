@@ -20,6 +20,12 @@ def check_combination(name: str, config: "Config") -> None:
             f'{name}: an ensemble (members={config.members}) needs head="expected" and no noisy layers; its members '
             f"explore by disagreeing"
         )
+    for field, off in (("prior_scale", 0.0), ("mask_probability", 1.0)):
+        value = getattr(config, field)
+        if config.members == 1 and is_concrete(value) and value != off:
+            raise ValueError(
+                f"{name}: {field}={value} is for an ensemble and does nothing with members=1; raise members"
+            )
     if config.risk_averse and config.head == "expected":
         raise ValueError(f'{name}: risk_averse needs a head that learns a distribution, not head="expected"')
     low, high = config.support_low, config.support_high

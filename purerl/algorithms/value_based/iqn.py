@@ -1,7 +1,8 @@
 """IQN (Dabney et al., 2018): DQN that learns the return's quantile function, at levels drawn anew for every sample.
 
-Levels enter the network through cosine features, online and target levels are drawn apart, and `risk` below 1 acts by
-the mean of the worst returns. The algorithm is `purerl.algorithms.value_based.dqn` with `head="implicit_quantile"`.
+Levels enter the network through cosine features; those of the prediction, of the target and of the choice of its action
+are drawn apart. `risk_averse` acts by the mean of the worst `risk` share of the returns. The algorithm is
+`purerl.algorithms.value_based.dqn` with `head="implicit_quantile"`.
 
 Dabney, W. et al. (2018), "Implicit quantile networks for distributional reinforcement learning".
 """
