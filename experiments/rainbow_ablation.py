@@ -36,7 +36,7 @@ SHARED = {
     "widths": (128, 128),
 }
 DQN = {"algorithm": "dqn", "learning_rate": 5e-4, "exploration_fraction": 0.1}
-RAINBOW = {"algorithm": "rainbow", "learning_rate": 2.5e-4, "support_low": -10.0, "support_high": 100.0}
+RAINBOW = {"algorithm": "rainbow", "learning_rate": 5e-4, "support_low": 0.0, "support_high": 30.0}
 WITHOUT = {
     "double": {"double": False},
     "dueling": {"dueling": False},

@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
+from matplotlib.ticker import EngFormatter
 
 import purerl
 from purerl.report.pictures.learning_curve import COLOURS
@@ -22,21 +23,21 @@ from purerl.report.pictures.learning_curve import COLOURS
 MINATAR = {
     "algorithm": "dqn",
     "env": "Breakout-MinAtar",
-    "learning_rate": 5e-4,
+    "learning_rate": 2.5e-4,
     "adam_epsilon": 3.125e-4,
-    "num_envs": 32,
-    "steps_per_iteration": 4,
-    "updates_per_iteration": 8,
-    "batch_size": 64,
-    "target_period": 4000,
+    "target_period": 1000,
     "exploration_fraction": 0.2,
     "widths": (128,),
 }
+ONE = {"num_envs": 1, "steps_per_iteration": 4}  # an update for every four steps
+MANY = {"num_envs": 32, "steps_per_iteration": 4, "updates_per_iteration": 8, "batch_size": 64}
 REPLAY = {
-    "replay of 100k steps": {"replay_capacity": 102_400, "warm_up_steps": 5_120, "share_observations": True},
-    "only the latest 128 steps": {"replay_capacity": 128, "warm_up_steps": 128},
+    "replay of 100k steps": ONE
+    | {"batch_size": 32, "replay_capacity": 100_000, "warm_up_steps": 1_000, "share_observations": True},
+    "only the latest 4 steps": ONE | {"batch_size": 4, "replay_capacity": 4, "warm_up_steps": 4},
+    "only the latest 4 steps of 32 environments": MANY | {"replay_capacity": 128, "warm_up_steps": 128},
 }
-CARTPOLE = {"algorithm": "dqn", "env": "CartPole-v1", "learning_rate": 4e-3, "exploration_fraction": 0.2}
+CARTPOLE = {"algorithm": "dqn", "env": "CartPole-v1", "learning_rate": 1e-3, "exploration_fraction": 0.2}
 TARGET = {
     "copied every 500 steps": {"target_period": 500, "target_rate": 1.0},
     "averaged (rate 0.02)": {"target_period": 10, "target_rate": 0.02},
@@ -58,7 +59,7 @@ def main(quick: bool = False, seeds: int = 8, out: Path = Path("runs/experiments
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     budget = {"preset": False, "evaluations": 2 if quick else 10, "episodes": 8 if quick else 32}
     space = [MINATAR | variant for variant in REPLAY.values()]
-    steps = 8_000 if quick else 500_000
+    steps = 8_000 if quick else 200_000
     replay = purerl.sweep(space, seeds=max(1, seeds // 2), total_steps=steps, directory=out / "replay", **budget)
     space = [CARTPOLE | variant for variant in TARGET.values()]
     steps = 8_000 if quick else 200_000
@@ -80,6 +81,7 @@ def main(quick: bool = False, seeds: int = 8, out: Path = Path("runs/experiments
     panels[2].set_yscale("symlog", linthresh=BOUND)
     for axes, title in zip(panels, ("Breakout: return", "CartPole: return", "CartPole: mean Q"), strict=True):
         axes.set(xlabel="environment steps", title=title)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.legend(fontsize=8)
     figure.savefig(out / "figure.png", dpi=110)
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
