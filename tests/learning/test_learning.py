@@ -21,7 +21,7 @@ class Claim(NamedTuple):
     fields: dict[str, Any] = {}
 
 
-DUELING = {"dueling": True, "double": True, "learning_rate": 5e-4, "total_steps": 500_000}
+DUELING = {"dueling": True, "double": True, "layer_norm": True}
 CLAIMS = [
     Claim("ppo", "CartPole-v1", 475.0, 7),
     Claim("dqn", "CartPole-v1", 475.0, 7),
