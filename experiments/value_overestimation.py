@@ -214,6 +214,7 @@ def main(quick: bool = False, seeds: int = 10, out: Path = Path("runs/experiment
 
 def compare(task: str, over: dict[str, np.ndarray]) -> dict:
     """Overestimation over the second half of the checkpoints, per seed; printed and returned."""
+    over = {name: gap.astype(float) for name, gap in over.items()}
     late = {name: gap[:, gap.shape[1] // 2 :].mean(1) for name, gap in over.items()}
     positive, seeds = late["DQN"] > 0, len(late["DQN"])
     half = int(np.sum(positive & (late["Double DQN"] <= 0.5 * late["DQN"])))
