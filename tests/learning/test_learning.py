@@ -68,6 +68,7 @@ def test_a_preset_reaches_what_the_literature_reaches(claim):
 MINATAR = [
     ("dqn", "Breakout-MinAtar", 10.0, 1_500_000),
     ("dqn", "Freeway-MinAtar", 50.0, 750_000),
+    ("rainbow", "Breakout-MinAtar", 10.0, 500_000),
     ("pqn", "Breakout-MinAtar", 10.0, 500_000),
 ]
 

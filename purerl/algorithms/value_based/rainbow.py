@@ -4,6 +4,10 @@ C51's distribution of returns with double and dueling (on the logits of each ato
 Kullback-Leibler divergence to the target, n-step returns and noisy layers instead of epsilon. Each is switched off by
 its field, which gives the ablations of the paper; the algorithm itself is `purerl.algorithms.value_based.dqn`.
 
+Two things to know: `support_low` and `support_high` must span the *discounted* returns, and not much more, or the atoms
+lie too far apart to tell actions from one another. And noise that is learned can be unlearned: where the environment is
+deterministic, greedy play may settle on one course for good, which `exploration="epsilon"` prevents.
+
 Hessel, M. et al. (2018), "Rainbow: combining improvements in deep reinforcement learning".
 """
 
