@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from purerl import trees
@@ -51,7 +52,8 @@ def check_transitions(algorithm: str, environment: Environment, dataset: Transit
                 f"{(dataset.size, *shape)}; pass the environment that the dataset was collected in"
             )
     if isinstance(actions, Discrete) and not isinstance(dataset.action, Tracer):
-        lowest, highest = int(jnp.min(dataset.action)), int(jnp.max(dataset.action))
+        taken = np.asarray(dataset.action)  # NumPy, for a dataset that a function to be compiled has closed over
+        lowest, highest = taken.min(), taken.max()
         if lowest < 0 or highest >= actions.n:
             raise ValueError(
                 f"{algorithm}: actions of the dataset lie in [{lowest}, {highest}], but those of {environment.name} in "

@@ -7,6 +7,7 @@ import pytest
 
 from purerl import Policy, make
 from purerl.data import collect
+from purerl.data.transitions import check_transitions
 from tests.toy_learner import corridor
 
 
@@ -55,3 +56,17 @@ def test_datasets_vmap_over_keys():
 def test_a_number_that_does_not_divide_is_refused(num, num_envs):
     with pytest.raises(ValueError, match=f"num.*{num}"):
         collect(corridor(), None, jax.random.key(0), num, num_envs)
+
+
+def test_a_dataset_is_checked_inside_of_programs_that_close_over_it_or_take_it():
+    environment = make("Catch-bsuite")
+    data = collect(environment, None, jax.random.key(0), 10)
+
+    def size(dataset):
+        check_transitions("learner", environment, dataset)
+        return jnp.int32(dataset.size)
+
+    assert jax.jit(lambda: size(data))() == jax.jit(size)(data) == 10
+    wrong = data._replace(action=data.action + 9)
+    with pytest.raises(ValueError, match=r"learner: actions of the dataset lie in \[\d+, \d+\]"):
+        jax.jit(lambda: size(wrong))()
