@@ -173,7 +173,7 @@ def test_hopper_falls_and_slips():
     assert np.isfinite(height).all()
     np.testing.assert_array_equal(np.asarray(timestep.terminated), (height < 0.7) | (np.abs(pitch) > 0.5))
     assert np.asarray(timestep.terminated).any(axis=1).all()
-    assert np.abs(timestep.observation[0] - timestep.observation[1]).max() > 0.01
+    assert np.abs(timestep.observation[0, :20] - timestep.observation[1, :20]).max() > 0.1
 
     for lane, friction in enumerate(frictions):
         model = mujoco.MjModel.from_xml_path(str(control.MODELS / "hopper.xml"))
@@ -183,8 +183,10 @@ def test_hopper_falls_and_slips():
         for i in range(20):
             data.ctrl[:] = actions[i]
             mujoco.mj_step(model, data, 4)
-            expected = [1.25 + data.qpos[1], *data.qpos[2:], *data.qvel]
-            np.testing.assert_allclose(timestep.observation[lane, i], expected, atol=2e-3)
+            expected = np.array([1.25 + data.qpos[1], *data.qpos[2:], *data.qvel])
+            # In float32 Newton's method leaves 4e-3 of a velocity where the foot begins to slide, gone two steps later.
+            atol = np.array([1e-3] * 5 + [1e-2] * 6)
+            np.testing.assert_array_less(np.abs(timestep.observation[lane, i] - expected), atol)
 
 
 def test_mistakes_are_explained():
