@@ -22,7 +22,7 @@ from purerl.search import search
 from purerl.sweep import sweep
 from purerl.sweeps.space import choice, grid, log_uniform, uniform, when
 from purerl.train import EvaluationPlan, train
-from purerl.types import Algorithm, Box, Discrete, Environment, Policy, Time, Timestep
+from purerl.types import Algorithm, Box, Discrete, Environment, MultiDiscrete, Policy, Time, Timestep
 
 __version__ = version("purerl")
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "EvaluationPlan",
+    "MultiDiscrete",
     "Policy",
     "Time",
     "Timestep",

@@ -23,7 +23,7 @@ from jax.core import Tracer
 
 from purerl import processes, trees
 from purerl.configuration import to_json
-from purerl.types import Algorithm, Discrete, Environment, Space
+from purerl.types import Algorithm, Discrete, Environment, MultiDiscrete, Space
 
 FORMAT = 3
 KEEP = 2  # how many checkpoints stay on disk
@@ -80,6 +80,8 @@ def _in_words(value: Any) -> Any:
 def _describe_space(space: Space) -> dict[str, Any]:
     if isinstance(space, Discrete):
         return {"kind": "Discrete", "n": int(space.n)}
+    if isinstance(space, MultiDiscrete):
+        return {"kind": "MultiDiscrete", "sizes": [int(size) for size in space.sizes]}
     return {"kind": "Box", "shape": list(space.shape), "dtype": jnp.dtype(space.dtype).name}
 
 

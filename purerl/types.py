@@ -42,6 +42,32 @@ class Discrete(NamedTuple):
         return (x >= 0) & (x < self.n)
 
 
+class MultiDiscrete(NamedTuple):
+    """Vectors of integers, component i one of `0 .. sizes[i] - 1` (int32, `[len(sizes)]`)."""
+
+    sizes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.sizes),)
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.int32
+
+    def sample(self, key: Key) -> Array:
+        """A uniform draw, `[len(sizes)]`."""
+        return jax.random.randint(key, self.shape, 0, jnp.asarray(self.sizes))
+
+    def contains(self, x: Array) -> Array:
+        """Whether every component of `x` is one of its integers (a scalar bool array)."""
+        return jnp.all((x >= 0) & (x < jnp.asarray(self.sizes)))
+
+    def one_hot(self, x: Array) -> Array:
+        """`x` `[..., len(sizes)]` as the one-hot codes of its components, one after another: `[..., sum(sizes)]`."""
+        return jnp.concatenate([jax.nn.one_hot(x[..., i], size) for i, size in enumerate(self.sizes)], axis=-1)
+
+
 class Box(NamedTuple):
     """Arrays of a fixed shape between `low` and `high` (inclusive; either may be infinite, traced, or an array).
 
@@ -71,7 +97,7 @@ class Box(NamedTuple):
         return jnp.all((x >= self.low) & (x <= self.high))
 
 
-Space = Discrete | Box
+Space = Discrete | MultiDiscrete | Box
 
 
 class Timestep(NamedTuple):

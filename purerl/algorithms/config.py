@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from purerl.types import Box, Discrete, Environment, Space
+from purerl.types import Box, Discrete, Environment, MultiDiscrete, Space
 
 
 def check_config(
@@ -95,6 +95,12 @@ def _check_static(where: str, value: Any, annotation: Any) -> None:
 def require_discrete(algorithm: str, environment: Environment) -> Discrete:
     """The environment's action space, which must be discrete; TypeError with a way out otherwise."""
     space = environment.action_space
+    if isinstance(space, MultiDiscrete):
+        raise TypeError(
+            f"{algorithm} needs one discrete action, but those of {environment.name} are {len(space.sizes)} choices at "
+            f"once (sizes {space.sizes}); use an algorithm that takes them, for example ppo, or number their "
+            f"combinations in a wrapper"
+        )
     if not isinstance(space, Discrete):
         raise TypeError(
             f"{algorithm} needs discrete actions, but {environment.name} has continuous ones (shape {space.shape}); "
@@ -104,7 +110,7 @@ def require_discrete(algorithm: str, environment: Environment) -> Discrete:
 
 
 def require_vector_actions(algorithm: str, environment: Environment) -> Space:
-    """The environment's action space, which must be discrete or a vector of reals; TypeError otherwise."""
+    """The environment's action space: discrete, several discrete ones, or a vector of reals; TypeError otherwise."""
     space = environment.action_space
     if isinstance(space, Box) and (len(space.shape) != 1 or not jnp.issubdtype(space.dtype, jnp.floating)):
         raise TypeError(

@@ -20,7 +20,7 @@ from jax.core import Tracer
 
 from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
-from purerl.types import Array, Discrete, Environment, Key, Memory, Observation, Policy
+from purerl.types import Array, Discrete, Environment, Key, Memory, MultiDiscrete, Observation, Policy
 
 
 class Transitions(NamedTuple):
@@ -51,13 +51,13 @@ def check_transitions(algorithm: str, environment: Environment, dataset: Transit
                 f"{algorithm}: {name} of the dataset has the shape {found}, but {environment.name} needs "
                 f"{(dataset.size, *shape)}; pass the environment that the dataset was collected in"
             )
-    if isinstance(actions, Discrete) and not isinstance(dataset.action, Tracer):
+    if isinstance(actions, Discrete | MultiDiscrete) and not isinstance(dataset.action, Tracer):
         taken = np.asarray(dataset.action)  # NumPy, for a dataset that a function to be compiled has closed over
-        lowest, highest = taken.min(), taken.max()
-        if lowest < 0 or highest >= actions.n:
+        most = np.asarray(actions.sizes if isinstance(actions, MultiDiscrete) else actions.n) - 1
+        if np.any((taken < 0) | (taken > most)):
             raise ValueError(
-                f"{algorithm}: actions of the dataset lie in [{lowest}, {highest}], but those of {environment.name} in "
-                f"[0, {actions.n - 1}]; pass the environment that the dataset was collected in"
+                f"{algorithm}: actions of the dataset lie in [{taken.min(0)}, {taken.max(0)}], but those of "
+                f"{environment.name} in [0, {most}]; pass the environment that the dataset was collected in"
             )
 
 

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl import trees
-from purerl.types import Action, Array, Box, Discrete, Environment, Key, Observation, Space, Timestep
+from purerl.types import Action, Array, Box, Discrete, Environment, Key, MultiDiscrete, Observation, Space, Timestep
 
 TWO_CHOICES = Discrete(2)
 ONE_NUMBER = Box(-1.0, 1.0, (1,))
+TWO_AND_THREE_CHOICES = MultiDiscrete((2, 3))
 
 
 class ProbeState(struct.PyTreeNode):
@@ -135,6 +136,20 @@ def continuous_observation_action() -> Environment:
     return _probe("probe/continuous_observation_action", 1, lambda state: [state.cue], reward, ONE_NUMBER)
 
 
+def multi_discrete() -> Environment:
+    """One step, two choices at once (of 2 and of 3); each that is right for observation o in {-1, 1} earns 1/2.
+
+    Right are (1, 2) for 1 and (0, 1) for -1. V* = 1. A learner that takes the choices for one another, or the
+    log-probability of one of them for that of both, finds less.
+    """
+
+    def reward(state: ProbeState, action: Action) -> Array:
+        right = jnp.where(state.cue > 0, jnp.array([1, 2]), jnp.array([0, 1]))
+        return jnp.mean(jnp.asarray(action) == right)
+
+    return _probe("probe/multi_discrete", 1, lambda state: [state.cue], reward, TWO_AND_THREE_CHOICES)
+
+
 def _probe(
     name: str,
     length: int,
@@ -180,4 +195,5 @@ PROBES: dict[str, Callable[..., Environment]] = {
     "memory": memory,
     "continuous_action": continuous_action,
     "continuous_observation_action": continuous_observation_action,
+    "multi_discrete": multi_discrete,
 }

@@ -21,7 +21,19 @@ from jax.core import Tracer
 from purerl import trees
 from purerl.environments.vectorize import VectorEnvironment, VectorState
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
-from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Observation, Space, Timestep
+from purerl.types import (
+    Action,
+    Array,
+    Box,
+    Discrete,
+    Environment,
+    EnvState,
+    Key,
+    MultiDiscrete,
+    Observation,
+    Space,
+    Timestep,
+)
 
 
 class Wrapped(struct.PyTreeNode):
@@ -35,10 +47,10 @@ def rescale_actions(environment: Environment) -> Environment:
     """The agent acts in [-1, 1]: `unscale_action` gives the environment what it expects.
 
     Coordinates of a `Box` without two finite bounds pass unchanged and unclipped; so does the whole of a `Discrete`
-    environment, which is returned as it is. Bounds may be traced.
+    or `MultiDiscrete` environment, which is returned as it is. Bounds may be traced.
     """
     space = environment.action_space
-    if isinstance(space, Discrete):
+    if isinstance(space, Discrete | MultiDiscrete):
         return environment
     low, high, bounded, numpy = _bounds(space)
     new_low, new_high = numpy.where(bounded, -1.0, low), numpy.where(bounded, 1.0, high)
@@ -57,7 +69,7 @@ def unscale_action(space: Space, action: Action) -> Action:
 
     Coordinates without two finite bounds, and discrete actions, are returned as they are.
     """
-    if isinstance(space, Discrete):
+    if isinstance(space, Discrete | MultiDiscrete):
         return action
     low, high, bounded, numpy = _bounds(space)
     low, high = numpy.where(bounded, low, -1.0), numpy.where(bounded, high, 1.0)
@@ -110,10 +122,10 @@ def frame_stack(environment: Environment, frames: int) -> Environment:
     Vectors `[n]` are concatenated to `[frames * n]`, images `[H, W, C]` along their channels to `[H, W, frames * C]`,
     and images without channels `[H, W]` become `[H, W, frames]`.
 
-    Raises ValueError for `Discrete` and scalar observations, and if `frames` is not positive.
+    Raises ValueError for `Discrete`, `MultiDiscrete` and scalar observations, and if `frames` is not positive.
     """
     space = environment.observation_space
-    if frames < 1 or isinstance(space, Discrete) or space.shape == ():
+    if frames < 1 or isinstance(space, Discrete | MultiDiscrete) or space.shape == ():
         raise ValueError(f"frame_stack needs frames >= 1 and array observations, got {frames} and {space}")
     flat_image = len(space.shape) == 2
 
@@ -147,10 +159,12 @@ def frame_stack(environment: Environment, frames: int) -> Environment:
 
 
 def flatten_observation(environment: Environment) -> Environment:
-    """Observe a float32 vector: a `Discrete` observation as its one-hot code, an array row by row."""
+    """Observe a float32 vector: a discrete observation as its one-hot codes, an array row by row."""
     space = environment.observation_space
     if isinstance(space, Discrete):
         flat = Box(0.0, 1.0, (space.n,))
+    elif isinstance(space, MultiDiscrete):
+        flat = Box(0.0, 1.0, (sum(space.sizes),))
     else:
         size = int(np.prod(space.shape))
         low, high = (x if np.ndim(x) == 0 else x.reshape(-1) for x in (space.low, space.high))
@@ -160,6 +174,8 @@ def flatten_observation(environment: Environment) -> Environment:
     def flatten(observation: Observation) -> Observation:
         if isinstance(space, Discrete):
             return jax.nn.one_hot(observation, space.n)
+        if isinstance(space, MultiDiscrete):
+            return space.one_hot(observation)
         return observation.reshape(-1).astype(jnp.float32)
 
     wrappers = _recorded(environment, "flatten_observation")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.networks.initializers import Initializer, orthogonal
-from purerl.types import Array, Box, Discrete, Space
+from purerl.types import Array, Box, Discrete, MultiDiscrete, Space
 
 Activation = Literal["relu", "tanh", "swish", "elu", "gelu", "leaky_relu"]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -36,6 +36,8 @@ def as_features(observation: Array, space: Space) -> Array:
     """
     if isinstance(space, Discrete):
         return jax.nn.one_hot(observation, space.n)
+    if isinstance(space, MultiDiscrete):
+        return space.one_hot(observation)
     batch = observation.shape[: observation.ndim - len(space.shape)]
     scale = 1 / 255 if observation.dtype == jnp.uint8 else 1.0
     x = observation.astype(jnp.float32) * scale
@@ -104,7 +106,12 @@ class ImageTorso(nn.Module):
         return MLP(self.widths, self.activation, self.layer_norm, self.kernel_init)(x)
 
 
-def torso(space: Space, widths: Sequence[int], activation: str, layer_norm: bool) -> nn.Module:
-    """The torso that suits the observations: `ImageTorso` for images, `MLP` for everything else."""
+def torso(
+    space: Space, widths: Sequence[int], activation: str, layer_norm: bool, kernel_init: Initializer | None = None
+) -> nn.Module:
+    """The torso that suits the observations: `ImageTorso` for images, `MLP` for everything else.
+
+    Kernels are orthogonal with gain sqrt(2) unless told otherwise.
+    """
     module = ImageTorso if is_image(space) else MLP
-    return module(tuple(widths), activation, layer_norm)
+    return module(tuple(widths), activation, layer_norm, orthogonal(2**0.5) if kernel_init is None else kernel_init)

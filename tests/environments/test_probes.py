@@ -31,6 +31,10 @@ def best_number(observations):
     return jnp.array([observations[-1][0] / 2])
 
 
+def best_choices(observations):
+    return jnp.array([1, 2]) if observations[-1][0] > 0 else jnp.array([0, 1])
+
+
 ANSWERS = {  # name -> (policy of the observations so far, discounted return)
     "constant": (lambda seen: 0, 1.0),
     "discount": (lambda seen: 0, DISCOUNT),
@@ -39,6 +43,7 @@ ANSWERS = {  # name -> (policy of the observations so far, discounted return)
     "memory": (lambda seen: int(seen[0][0] > 0), DISCOUNT**2),
     "continuous_action": (lambda seen: jnp.array([0.5]), 0.0),
     "continuous_observation_action": (best_number, 0.0),
+    "multi_discrete": (best_choices, 1.0),
 }
 
 
@@ -94,6 +99,18 @@ def test_the_cue_of_the_memory_probe_shows_once():
     np.testing.assert_array_equal(lasts, [0, 0, 0, 1])
     with pytest.raises(ValueError, match="at least 2"):
         make("probe/memory", steps=1)
+
+
+def test_every_component_of_several_choices_counts():
+    environment = make("probe/multi_discrete")
+    for seed in range(4):
+        for wrong, earned in [((0, 1), 0.5), ((1, 0), 0.5), ((1, 2), 0.0)]:
+            rewards, *_ = play(
+                environment,
+                jax.random.key(seed),
+                lambda seen, w=wrong: (best_choices(seen) + jnp.array(w)) % jnp.array([2, 3]),
+            )
+            assert rewards == [earned]
 
 
 @pytest.mark.parametrize("name", ["constant", "discount", "observation", "truncation"])
