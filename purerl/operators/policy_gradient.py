@@ -48,3 +48,24 @@ def approximate_kl(log_probability: Array, old_log_probability: Array) -> Array:
     chex.assert_equal_shape([log_probability, old_log_probability])
     log_ratio = log_probability - old_log_probability
     return jnp.mean(jnp.expm1(log_ratio) - log_ratio)
+
+
+def adaptive_coefficient(coefficient: Array, kl: Array, target: float | Array) -> Array:
+    """The weight of PPO's KL penalty after an update that moved the policy by `kl` (Schulman et al., 2017).
+
+        coefficient / 2    if kl < target / 1.5
+        2 coefficient      if kl > 1.5 target
+        coefficient        otherwise
+
+    All `[...]`; the coefficient and the target are > 0.
+    """
+    scale = jnp.where(kl < target / 1.5, 0.5, jnp.where(kl > 1.5 * target, 2.0, 1.0))
+    return coefficient * scale
+
+
+def dual_ascent(multiplier: Array, kl: Array, target: float | Array, step_size: float | Array) -> Array:
+    """`max(0, multiplier + step_size (kl - target))`: a Lagrange multiplier of the constraint kl <= target, `[...]`.
+
+    It rises while the constraint is violated and falls to 0 where it does not bind.
+    """
+    return jnp.maximum(0.0, multiplier + step_size * (kl - target))

@@ -87,3 +87,19 @@ def standardize(policy_gradient: ModuleType) -> None:
     expected = [(x - advantage.mean()) / advantage.std() for x in advantage]
     np.testing.assert_allclose(policy_gradient.standardize(advantage), expected, rtol=1e-4, atol=1e-5)
     assert np.all(np.isfinite(policy_gradient.standardize(jnp.ones(8))))
+
+
+def adaptive_coefficient(policy_gradient: ModuleType) -> None:
+    kl = jnp.array([0.005, 0.0068, 0.01, 0.0145, 0.0155, 1.0])
+    ours = policy_gradient.adaptive_coefficient(jnp.float32(3.0), kl, 0.01)
+    np.testing.assert_allclose(ours, [1.5, 3.0, 3.0, 3.0, 6.0, 6.0])
+
+
+def dual_ascent(policy_gradient: ModuleType) -> None:
+    kl = jnp.array([0.0, 0.01, 0.03])
+    np.testing.assert_allclose(
+        policy_gradient.dual_ascent(jnp.float32(0.5), kl, 0.01, 10.0), [0.4, 0.5, 0.7], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        policy_gradient.dual_ascent(jnp.float32(0.05), kl, 0.01, 10.0), [0, 0.05, 0.25], rtol=1e-6
+    )

@@ -17,6 +17,8 @@ CHECKS = [
     (checks.clipped_value_loss, policy_gradient),
     (checks.approximate_kl, policy_gradient),
     (checks.standardize, policy_gradient),
+    (checks.adaptive_coefficient, policy_gradient),
+    (checks.dual_ascent, policy_gradient),
 ]
 
 
