@@ -13,6 +13,31 @@ import jax.numpy as jnp
 from purerl.types import Array
 
 
+def backward_recurrence(addend: Array, factor: Array, parallel: bool = False) -> Array:
+    """`x_t = addend_t + factor_t x_{t+1}` from the last row of `[T, ...]` to the first, with x_T = 0; returns x.
+
+    Args:
+        addend, factor: `[T, ...]` of one shape; a factor of 0 starts anew.
+        parallel: as an associative scan, of depth log T instead of T, with about twice the arithmetic and other
+            rounding. On two CPU cores with 8 columns the sequential form was always the faster one, 8 against 13
+            microseconds for T = 128, 14 against 141 for 1024, 0.25 against 1.3 milliseconds for 16384; the other is
+            for accelerators, where every sequential step is a launch.
+    """
+    chex.assert_equal_shape([addend, factor])
+
+    def before(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
+        return earlier[0] + earlier[1] * later[0], later[1] * earlier[1]
+
+    def backward(x: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        addend, factor = step
+        x = addend + factor * x
+        return x, x
+
+    if parallel:
+        return jax.lax.associative_scan(before, (addend, factor), reverse=True)[0]
+    return jax.lax.scan(backward, jnp.zeros_like(addend[0]), (addend, factor), reverse=True)[1]
+
+
 def generalized_advantage(
     reward: Array,
     value: Array,
@@ -21,6 +46,7 @@ def generalized_advantage(
     truncated: Array,
     discount: float | Array,
     trace_decay: float | Array,
+    parallel: bool = False,
 ) -> Array:
     """Generalised advantage estimation, GAE(lambda) (Schulman et al., 2016).
 
@@ -33,6 +59,7 @@ def generalized_advantage(
         terminated, truncated: bool `[T, ...]`.
         discount: in [0, 1].
         trace_decay: lambda in [0, 1]; 0 gives the TD error, 1 the discounted return minus the value.
+        parallel: see `backward_recurrence`.
 
     Returns the advantages `[T, ...]`; `advantage + value` is the lambda-return.
     """
@@ -40,14 +67,7 @@ def generalized_advantage(
     chex.assert_type([terminated, truncated], bool)
     td_error = reward + discount * jnp.where(terminated, 0.0, successor_value) - value
     decay = discount * trace_decay * (1.0 - (terminated | truncated))
-
-    def backward(advantage, step):
-        td_error, decay = step
-        advantage = td_error + decay * advantage
-        return advantage, advantage
-
-    _, advantage = jax.lax.scan(backward, jnp.zeros_like(td_error[0]), (td_error, decay), reverse=True)
-    return advantage
+    return backward_recurrence(td_error, decay, parallel)
 
 
 def running_discounted_return(
@@ -122,6 +142,7 @@ def retrace(
     truncated: Array,
     discount: float | Array,
     trace_decay: float | Array,
+    parallel: bool = False,
 ) -> Array:
     """Retrace(lambda) targets for the values of the actions taken (Munos et al., 2016).
 
@@ -139,6 +160,7 @@ def retrace(
         terminated, truncated: bool `[T, ...]`.
         discount: in [0, 1].
         trace_decay: lambda in [0, 1]; 0 is one-step expected SARSA.
+        parallel: see `backward_recurrence`.
 
     Returns the targets `[T, ...]`. No gradient is stopped here.
     """
@@ -148,11 +170,60 @@ def retrace(
     trace = trace_decay * jnp.minimum(1.0, ratio)
     next_trace = jnp.concatenate([trace[1:], jnp.zeros_like(trace[:1])])
     decay = discount * jnp.where(terminated | truncated, 0.0, next_trace)
+    return value + backward_recurrence(td_error, decay, parallel)
 
-    def backward(correction: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        td_error, decay = step
-        correction = td_error + decay * correction
-        return correction, correction
 
-    _, correction = jax.lax.scan(backward, jnp.zeros_like(td_error[0]), (td_error, decay), reverse=True)
-    return value + correction
+class VTrace(NamedTuple):
+    """What an actor and a critic learn from, `[T, ...]`."""
+
+    target: Array  # v_t, of the value
+    advantage: Array  # what multiplies grad log pi(a_t | s_t); weighted by the clipped ratio already
+
+
+def v_trace(
+    reward: Array,
+    value: Array,
+    successor_value: Array,
+    ratio: Array,
+    terminated: Array,
+    truncated: Array,
+    discount: float | Array,
+    trace_decay: float | Array = 1.0,
+    ratio_clip: float | Array = 1.0,
+    trace_clip: float | Array = 1.0,
+    advantage_clip: float | Array = 1.0,
+    parallel: bool = False,
+) -> VTrace:
+    """V-trace targets of state values and the advantages that go with them (Espeholt et al., 2018).
+
+        delta_t = r_t + discount (1 - terminated_t) V(s'_t) - V(s_t)
+        v_t     = V(s_t) + sum_{k >= t} discount^(k-t) (prod_{j=t..k-1} c_j) rho_k delta_k
+        A_t     = min(rho_bar_A, ratio_t) (delta_t + discount lambda (v_{t+1} - V(s_{t+1})))
+
+        rho_t = min(rho_bar, ratio_t),    c_t = lambda min(c_bar, ratio_t)
+
+    where sum and last term end with the episode: done = terminated | truncated cuts the trace. rho_bar decides *what*
+    is learned, the value of the policy proportional to min(rho_bar pi_b, pi), and c_bar how fast. On policy with all
+    of them 1, v is the lambda-return.
+
+    Args:
+        reward, value: `[T, ...]`, V(s_t) beside r_t.
+        successor_value: V(s'_t) of the true successor of every step, `[T, ...]`; not read where terminated.
+        ratio: pi(a_t | s_t) / pi_b(a_t | s_t) >= 0, `[T, ...]`.
+        terminated, truncated: bool `[T, ...]`.
+        discount: in [0, 1].
+        trace_decay: lambda in [0, 1].
+        ratio_clip, trace_clip, advantage_clip: rho_bar, c_bar and rho_bar_A, > 0, c_bar <= rho_bar; inf is off.
+        parallel: see `backward_recurrence`.
+
+    No gradient is stopped here.
+    """
+    chex.assert_equal_shape([reward, value, successor_value, ratio, terminated, truncated])
+    chex.assert_type([terminated, truncated], bool)
+    continuation = jnp.where(terminated, 0.0, successor_value)
+    td_error = reward + discount * continuation - value
+    trace = discount * trace_decay * jnp.where(terminated | truncated, 0.0, 1.0)
+    factor = trace * jnp.minimum(trace_clip, ratio)
+    correction = backward_recurrence(jnp.minimum(ratio_clip, ratio) * td_error, factor, parallel)
+    next_correction = jnp.concatenate([correction[1:], jnp.zeros_like(correction[:1])])
+    return VTrace(value + correction, jnp.minimum(advantage_clip, ratio) * (td_error + trace * next_correction))

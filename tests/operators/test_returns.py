@@ -1,4 +1,4 @@
-"""n-step returns and Retrace against slow oracles written from their equations, and their known special cases."""
+"""n-step returns, Retrace and V-trace against slow oracles written from their equations, and known special cases."""
 
 from types import ModuleType
 
@@ -40,6 +40,36 @@ def retrace_oracle(reward, value, successor_value, ratio, terminated, truncated,
     return targets
 
 
+def v_trace_oracle(
+    reward, value, successor_value, ratio, terminated, truncated, discount, trace_decay, rho_bar, c_bar, advantage_bar
+):
+    """Targets as sums over the rest of the episode, advantages from the target of the next step."""
+    length = len(reward)
+    targets, advantages = np.array(value, float), np.zeros(length)
+    for t in range(length):
+        weight = 1.0
+        for k in range(t, length):
+            bootstrap = 0.0 if terminated[k] else discount * successor_value[k]
+            targets[t] += weight * min(rho_bar, ratio[k]) * (reward[k] + bootstrap - value[k])
+            if terminated[k] or truncated[k]:
+                break
+            weight *= discount * trace_decay * min(c_bar, ratio[k])
+    for t in range(length):
+        if terminated[t]:
+            following = 0.0
+        elif truncated[t] or t + 1 == length:
+            following = successor_value[t]
+        else:
+            following = successor_value[t] + trace_decay * (targets[t + 1] - value[t + 1])
+        advantages[t] = min(advantage_bar, ratio[t]) * (reward[t] + discount * following - value[t])
+    return targets, advantages
+
+
+def recurrence_oracle(addend, factor):
+    """Every x as the sum of all later terms."""
+    return [sum(np.prod(factor[t:k]) * addend[k] for k in range(t, len(addend))) for t in range(len(addend))]
+
+
 def window(rng, length, ends=0.2):
     reward, value, successor_value = rng.normal(size=(3, length)).astype(np.float32)
     terminated = rng.random(length) < ends
@@ -75,7 +105,32 @@ def check_retrace(returns: ModuleType) -> None:
             np.testing.assert_allclose(ours[:, b], retrace_oracle(*one, discount, trace_decay), **TOLERANCE)
 
 
-@pytest.mark.parametrize("check", [check_n_step_return, check_retrace])
+def check_v_trace(returns: ModuleType) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        discount, trace_decay = rng.uniform(0.5, 1.0), rng.uniform(0.0, 1.0)
+        clips = rng.uniform(0.5, 2.0, size=3) if seed else [np.inf] * 3
+        batch = [window(rng, 9) for _ in range(3)]
+        stacked = [np.stack(column, axis=1) for column in zip(*batch, strict=True)]
+        ours = returns.v_trace(*stacked, discount, trace_decay, *clips)
+        for b, one in enumerate(batch):
+            target, advantage = v_trace_oracle(*one, discount, trace_decay, *clips)
+            np.testing.assert_allclose(ours.target[:, b], target, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(ours.advantage[:, b], advantage, rtol=1e-4, atol=1e-4)
+
+
+def check_backward_recurrence(returns: ModuleType) -> None:
+    for length in (1, 2, 9):
+        rng = np.random.default_rng(length)
+        addend, factor = rng.normal(size=(2, length, 2)).astype(np.float32)
+        factor[rng.random(factor.shape) < 0.2] = 0.0
+        expected = np.stack([recurrence_oracle(addend[:, b], factor[:, b]) for b in range(2)], axis=1)
+        for parallel in (False, True):
+            ours = returns.backward_recurrence(jnp.asarray(addend), jnp.asarray(factor), parallel)
+            np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("check", [check_n_step_return, check_retrace, check_v_trace, check_backward_recurrence])
 def test_operator_equals_its_oracle(check):
     check(returns)
 
@@ -120,6 +175,45 @@ def test_retrace_on_policy_without_decay_is_the_n_step_return():
         np.testing.assert_allclose(ours[t], part.reward + part.discount * successor[-1], **TOLERANCE)
 
 
+@pytest.mark.parametrize("operator", [returns.generalized_advantage, returns.retrace, returns.v_trace])
+def test_the_parallel_form_is_the_same_but_for_rounding(operator):
+    rng = np.random.default_rng(4)
+    stacked = [
+        jnp.asarray(np.stack(column, axis=1)) for column in zip(*[window(rng, 100) for _ in range(3)], strict=True)
+    ]
+    if operator is returns.generalized_advantage:
+        del stacked[3]  # the ratio
+    both = [operator(*stacked, 0.99, 0.9, parallel=parallel) for parallel in (False, True)]
+    for sequential, parallel in zip(*map(jax.tree.leaves, both), strict=True):
+        np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-4)
+
+
+def test_v_trace_on_policy_is_generalized_advantage_estimation():
+    """With lambda its targets are lambda-returns; its advantages, with a ratio of 1, are GAE too."""
+    one = [jnp.asarray(x) for x in window(np.random.default_rng(5), 40, ends=0.05)]
+    one[3] = jnp.ones(40)
+    ours = returns.v_trace(*one, 0.9, 0.7)
+    expected = returns.generalized_advantage(*one[:3], *one[4:], 0.9, 0.7)
+    np.testing.assert_allclose(ours.target - one[1], expected, **TOLERANCE)
+    np.testing.assert_allclose(ours.advantage, expected, **TOLERANCE)
+
+
+def test_v_trace_of_a_policy_that_never_does_this_keeps_the_value():
+    one = [jnp.asarray(x) for x in window(np.random.default_rng(6), 10)]
+    one[3] = jnp.zeros(10)
+    ours = returns.v_trace(*one, 0.9)
+    np.testing.assert_array_equal(ours.target, one[1])
+    np.testing.assert_array_equal(ours.advantage, 0.0)
+
+
+def test_v_trace_does_not_read_the_value_after_an_end():
+    end = jnp.array([False, True, False])
+    value = jnp.array([1.0, 2.0, 3.0])
+    ours = returns.v_trace(value, value, jnp.array([2.0, jnp.nan, 1.0]), jnp.ones(3), end, jnp.zeros(3, bool), 0.9)
+    assert np.all(np.isfinite(ours.target))
+    assert np.all(np.isfinite(ours.advantage))
+
+
 def test_shapes_and_types_that_do_not_fit_are_refused():
     with pytest.raises(AssertionError):
         returns.n_step_return(jnp.zeros((2, 3)), jnp.zeros((2, 3), bool), jnp.zeros((2, 3), bool), 0.9)
@@ -127,3 +221,5 @@ def test_shapes_and_types_that_do_not_fit_are_refused():
         returns.n_step_return(jnp.zeros(3), jnp.zeros(3), jnp.zeros(3, bool), 0.9)
     with pytest.raises(AssertionError):
         returns.retrace(*[jnp.zeros(3)] * 4, jnp.zeros((3, 1), bool), jnp.zeros(3, bool), 0.9, 1.0)
+    with pytest.raises(AssertionError):
+        returns.v_trace(*[jnp.zeros(3)] * 4, jnp.zeros(3), jnp.zeros(3, bool), 0.9)
