@@ -14,6 +14,7 @@ from purerl import action_values, experience
 from purerl.algorithms.policy_gradient import ppo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
+from purerl.distributions import bounded
 from purerl.networks import noisy, q_network, recurrent
 from purerl.operators import (
     distributional,
@@ -29,7 +30,7 @@ from purerl.operators import (
 from purerl.operators import tabular as operators_tabular
 from purerl.planning import backups, soft_dynamic_programming
 from purerl.replay import priorities, ranks
-from tests import test_action_values
+from tests import test_action_values, test_distributions
 from tests.algorithms import test_r2d2
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_tabular import check_planning, check_updates
@@ -108,6 +109,43 @@ MUTANTS = [
         test_returns.check_retrace,
     ),
     (returns, "jnp.minimum(1.0, ratio)", "ratio", test_returns.check_retrace),
+    (
+        returns,
+        "continuation = jnp.where(terminated, 0.0, successor_value)",
+        "continuation = successor_value",
+        test_returns.check_v_trace,
+    ),
+    (
+        returns,
+        "continuation = jnp.where(terminated,",
+        "continuation = jnp.where(terminated | truncated,",
+        test_returns.check_v_trace,
+    ),
+    (
+        returns,
+        "jnp.where(terminated | truncated, 0.0, 1.0)",
+        "jnp.where(terminated, 0.0, 1.0)",
+        test_returns.check_v_trace,
+    ),
+    (returns, "trace * jnp.minimum(trace_clip, ratio)", "trace * ratio", test_returns.check_v_trace),
+    (returns, "jnp.minimum(ratio_clip, ratio) * td_error", "ratio * td_error", test_returns.check_v_trace),
+    (returns, "trace * next_correction", "factor * next_correction", test_returns.check_v_trace),
+    (
+        returns,
+        "earlier[0] + earlier[1] * later[0]",
+        "earlier[0] + later[1] * later[0]",
+        test_returns.check_backward_recurrence,
+    ),
+    (bounded, "- jnp.sum(2.0 *", "+ jnp.sum(2.0 *", test_distributions.check_tanh_density),
+    (bounded, "softplus(-2.0 * u)", "softplus(2.0 * u)", test_distributions.check_tanh_density),
+    (bounded, "2.0 * jnp.log(2.0) - 2.0 * expected", "-2.0 * expected", test_distributions.check_tanh_entropy),
+    (
+        policy_gradient,
+        "jnp.where(kl < target / 1.5, 0.5,",
+        "jnp.where(kl < target / 1.5, 2.0,",
+        checks.adaptive_coefficient,
+    ),
+    (policy_gradient, "step_size * (kl - target)", "step_size * (target - kl)", checks.dual_ascent),
     (priorities, "jnp.where(written >= back, fresh, empty)", "fresh", check_proportional),
     (priorities, "(written - back) % blocks", "written % blocks", check_proportional),
     (ranks, "-jnp.abs(surprise)", "jnp.abs(surprise)", check_ranks),
