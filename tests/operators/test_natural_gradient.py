@@ -47,13 +47,14 @@ def explicit_fisher(policy, params):
     """The mean over states of `sum_a pi(a) score(a) score(a)^T`, in double precision."""
     flat, unravel = ravel_pytree(params)
     fisher = np.zeros((flat.size, flat.size))
+
+    def log_probability(flat, action, state):
+        return policy(unravel(flat), state).log_probability(action)
+
+    score = jax.jit(jax.vmap(jax.grad(log_probability), (None, 0, None)))
     for state in STATES:
         actions, weights = weighted_actions(policy(params, state))
-
-        def log_probability(flat, action, state=state):
-            return policy(unravel(flat), state).log_probability(action)
-
-        scores = np.asarray(jax.vmap(jax.grad(log_probability), (None, 0))(flat, actions), float)
+        scores = np.asarray(score(flat, actions, state), float)
         fisher += (scores * np.asarray(weights, float)[:, None]).T @ scores / len(STATES)
     return fisher
 
@@ -68,7 +69,7 @@ def test_fisher_product_is_that_of_the_explicit_matrix(policy, outputs):
     params = parameters(outputs)
     flat, unravel = ravel_pytree(params)
     product = jax.jit(partial(fisher_vector_product, kl_to(policy, params), params))
-    matrix = np.stack([ravel_pytree(product(unravel(v)))[0] for v in jnp.eye(flat.size)])
+    matrix = jax.vmap(lambda v: ravel_pytree(product(unravel(v)))[0])(jnp.eye(flat.size))
     expected = explicit_fisher(policy, params)
     assert np.abs(matrix - expected).max() < 1e-4 * np.abs(expected).max()
     vector = unravel(jnp.asarray(np.random.default_rng(2).normal(size=flat.size), jnp.float32))
@@ -83,6 +84,7 @@ def system(seed, size=6):
     return jnp.asarray(root @ root.T + np.eye(size), jnp.float32), jnp.asarray(rng.normal(size=size), jnp.float32)
 
 
+@partial(jax.jit, static_argnums=2)
 def solve(matrix, b, iterations):
     return conjugate_gradient(lambda x: matrix @ x, b, iterations)
 
@@ -102,8 +104,8 @@ def test_conjugate_gradient_of_every_agent_is_its_own():
     systems += [(jnp.eye(6), systems[0][1]), (systems[1][0], jnp.zeros(6)), (jnp.eye(6) * 1e-6, 1e-12 * jnp.ones(6))]
     matrices, rights = map(jnp.stack, zip(*systems, strict=True))
     for iterations in (1, 3, 10, 40):
-        together = jax.jit(jax.vmap(partial(solve, iterations=iterations)))(matrices, rights)
-        alone = jnp.stack([jax.jit(partial(solve, iterations=iterations))(*one) for one in systems])
+        together = jax.vmap(solve, (0, 0, None))(matrices, rights, iterations)
+        alone = jnp.stack([solve(*one, iterations) for one in systems])
         assert np.all(np.isfinite(together))
         np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(together[5], 0.0)
@@ -116,7 +118,7 @@ def test_a_step_has_the_divergence_it_was_given():
     away = jax.tree.map(jnp.ones_like, params)
     gradient = fisher_vector_product(kl_at, params, away)  # as those of objectives of the policy, in the range of F
     product = partial(fisher_vector_product, kl_at, params, damping=1e-3)
-    direction = conjugate_gradient(product, gradient, 20)
+    direction = jax.jit(lambda gradient: conjugate_gradient(product, gradient, 20))(gradient)
     for delta in (1e-4, 1e-3):
         step = natural_step(gradient, direction, fisher_vector_product(kl_at, params, direction), delta)
         np.testing.assert_allclose(kl_at(jax.tree.map(jnp.add, params, step)), delta, rtol=0.1)
@@ -145,6 +147,7 @@ def test_a_natural_step_does_not_depend_on_how_the_policy_is_written():
     actions = k * states + sigma * jnp.asarray(rng.normal(size=(200, 1)), jnp.float32)
     reward = -jnp.sum(jnp.square(states) + jnp.square(actions), axis=-1)
 
+    @partial(jax.jit, static_argnums=(0, 3))
     def moved(to_log_deviation, params, delta, natural):
         def policy(params):
             return DiagonalGaussian(params[0] * states, jnp.full((1,), to_log_deviation(params[1])))
@@ -154,11 +157,14 @@ def test_a_natural_step_does_not_depend_on_how_the_policy_is_written():
         product = partial(fisher_vector_product, lambda new: jnp.mean(old.kl(policy(new))), params)
         direction = conjugate_gradient(product, gradient, 2) if natural else gradient
         new = params + natural_step(gradient, direction, product(direction), delta)
-        return np.array([new[0], jnp.exp(to_log_deviation(new[1]))])
+        return jnp.stack([new[0], jnp.exp(to_log_deviation(new[1]))])
+
+    def same(x):
+        return x
 
     def differences(delta, natural):
         by_deviation = moved(jnp.log, jnp.stack([k, sigma]), delta, natural)
-        by_logarithm = moved(lambda x: x, jnp.stack([k, jnp.log(sigma)]), delta, natural)
+        by_logarithm = moved(same, jnp.stack([k, jnp.log(sigma)]), delta, natural)
         return np.abs(by_deviation - by_logarithm).max() / np.abs(by_deviation - np.array([k, sigma])).max()
 
     assert differences(1e-4, natural=True) < 0.02
