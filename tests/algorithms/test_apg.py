@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from purerl import Time, make
+from purerl import Time, make, presets, run
 from purerl.algorithms.policy_gradient import apg
 from purerl.environments import time_limit
 from purerl.evaluate import evaluate
@@ -88,18 +88,19 @@ def inner(one, other) -> float:
 @pytest.mark.parametrize(
     ("environment", "fields"),
     [
-        (make("Pendulum-v1"), {}),
-        (make("Pendulum-v1"), {"bootstrap": False, "discount": 1.0}),
-        (make("Pendulum-v1"), {"normalize_observations": True, "reward_scale": 0.1}),
+        ("Pendulum-v1", {}),
+        ("Pendulum-v1", {"bootstrap": False, "discount": 1.0}),
+        ("Pendulum-v1", {"normalize_observations": True, "reward_scale": 0.1}),
         (time_limit(make("Pendulum-v1"), 2), {}),  # cut in the middle of the window, twice
         (integrator(3), {}),
         (integrator(3), {"bootstrap": False}),
         (integrator(5), {}),  # ends with the window
         (integrator(5, terminates=False), {}),
-        pytest.param(make("mjx/cartpole_swingup"), {}, marks=pytest.mark.slow),
+        pytest.param("mjx/cartpole_swingup", {}, marks=pytest.mark.slow),
     ],
 )
 def test_the_gradient_is_that_of_the_simulated_return(environment, fields):
+    environment = make(environment) if isinstance(environment, str) else environment
     _, step, state = prepared(environment, **fields)
     found = gradient(step, state)
     size = inner(found, found) ** 0.5
@@ -258,3 +259,15 @@ def test_the_value_is_bootstrapped(probe):
     for observation, value in expected:
         found = network.apply(state.critic, jnp.array([observation]))[0]
         np.testing.assert_allclose(found, value, atol=0.05 * max(1.0, abs(value)))
+
+
+@pytest.mark.slow
+def test_the_preset_swings_the_pendulum_up():
+    preset = presets.load("apg", "Pendulum-v1")
+    steps = preset.pop("total_steps")
+    algorithm = apg.make(make("Pendulum-v1"), apg.Config(**preset))
+    result = run(algorithm, total_steps=steps, seeds=8, evaluations=5, sinks=())
+    returns = np.asarray(result.summary["evaluation"]["return_per_seed"])
+    print(np.sort(returns))
+    assert np.all(returns >= -300)
+    assert np.median(returns) >= -180

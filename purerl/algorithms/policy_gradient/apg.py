@@ -11,6 +11,9 @@ Jacobians short. An episode that ends inside ends its sum; the next one starts a
 moved. A time limit is no end of the world: V of the true successor closes the sum there as well. V is regressed on
 TD(lambda) targets. Without `bootstrap` there is no V: the window is all that counts, as in brax's APG.
 
+*Where* an episode ends has no derivative, and neither has a reward for being alive or for reaching a goal: what a fall
+costs is known to the gradient through V alone. Smooth rewards without ends (Pendulum) are where this method shines.
+
 Freeman, C. D. et al. (2021), "Brax - a differentiable physics engine for large scale rigid body simulation". Xu, J. et
 al. (2022), "Accelerated policy learning with parallel differentiable simulation" (SHAC).
 """
