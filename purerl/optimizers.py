@@ -1,4 +1,4 @@
-"""The optimiser that the learners share: Adam on clipped gradients, with a step size that the clock may shrink."""
+"""The optimisers that the learners share, on clipped gradients and with a step size that the clock may shrink."""
 
 from typing import Any, TypeVar
 
@@ -21,6 +21,20 @@ def clipped_adam(
     return optax.chain(
         optax.clip_by_global_norm(max_gradient_norm),  # pyright: ignore[reportArgumentType]
         optax.adam(learning_rate, eps=epsilon),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def clipped_rmsprop(
+    learning_rate: float | Array, decay: float | Array, epsilon: float | Array, max_gradient_norm: float | Array
+) -> optax.GradientTransformation:
+    """RMSProp (Tieleman & Hinton, 2012) after scaling the gradients down to a global norm; every number may be traced.
+
+    Steps are divided by `sqrt(mean square + epsilon)`: with epsilon outside of the root, as PyTorch has it, A2C learns
+    noticeably differently.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(max_gradient_norm),  # pyright: ignore[reportArgumentType]
+        optax.rmsprop(learning_rate, decay, epsilon),  # pyright: ignore[reportArgumentType]
     )
 
 

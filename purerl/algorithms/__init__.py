@@ -5,17 +5,22 @@ import importlib
 from types import ModuleType
 
 ALGORITHMS: dict[str, str] = {
+    "a2c": "purerl.algorithms.policy_gradient.a2c",
+    "a3c": "purerl.algorithms.policy_gradient.a3c",
     "apg": "purerl.algorithms.policy_gradient.apg",
     "c51": "purerl.algorithms.value_based.c51",
     "dqn": "purerl.algorithms.value_based.dqn",
     "dyna_q": "purerl.algorithms.tabular.dyna_q",
     "iqn": "purerl.algorithms.value_based.iqn",
+    "npg": "purerl.algorithms.policy_gradient.npg",
     "ppo": "purerl.algorithms.policy_gradient.ppo",
     "pqn": "purerl.algorithms.value_based.pqn",
     "q_learning": "purerl.algorithms.tabular.q_learning",
     "qr_dqn": "purerl.algorithms.value_based.qr_dqn",
     "r2d2": "purerl.algorithms.value_based.r2d2",
     "rainbow": "purerl.algorithms.value_based.rainbow",
+    "reinforce": "purerl.algorithms.policy_gradient.reinforce",
+    "trpo": "purerl.algorithms.policy_gradient.trpo",
 }
 
 

@@ -17,4 +17,14 @@ from purerl.distributions.discrete import Categorical, MultiCategorical
 from purerl.distributions.gaussian import DiagonalGaussian
 from purerl.distributions.mixture import GaussianMixture
 
-__all__ = ["Beta", "Categorical", "DiagonalGaussian", "GaussianMixture", "MultiCategorical", "TanhGaussian"]
+__all__ = [
+    "Beta",
+    "Categorical",
+    "DiagonalGaussian",
+    "Distribution",
+    "GaussianMixture",
+    "MultiCategorical",
+    "TanhGaussian",
+]
+
+Distribution = Categorical | MultiCategorical | DiagonalGaussian | TanhGaussian | Beta | GaussianMixture

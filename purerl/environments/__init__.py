@@ -18,8 +18,10 @@ from purerl.environments.wrappers import (
     normalize_observations,
     rescale_actions,
     scale_rewards,
+    select_observation,
     sticky_actions,
     time_limit,
+    with_last_action_and_reward,
 )
 from purerl.types import Environment
 
@@ -35,9 +37,11 @@ __all__ = [
     "normalize_observations",
     "rescale_actions",
     "scale_rewards",
+    "select_observation",
     "sticky_actions",
     "time_limit",
     "vectorize",
+    "with_last_action_and_reward",
 ]
 
 

@@ -9,7 +9,7 @@ Those on a `VectorEnvironment` keep running statistics over all environments of 
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -180,6 +180,60 @@ def flatten_observation(environment: Environment) -> Environment:
 
     wrappers = _recorded(environment, "flatten_observation")
     return _map_observations(environment, flatten)._replace(observation_space=flat, wrappers=wrappers)
+
+
+def select_observation(environment: Environment, components: Sequence[int]) -> Environment:
+    """Observe only these components of the vector: hide the velocities, and an agent needs a memory.
+
+    The classic is CartPole without its two velocities, `select_observation(make("CartPole-v1"), (0, 2))`.
+
+    Raises ValueError unless observations are vectors that have these components.
+    """
+    space, chosen = environment.observation_space, tuple(components)
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise ValueError(f"select_observation needs observations that are vectors, but {environment.name} has {space}")
+    if not chosen or not all(0 <= i < space.shape[0] for i in chosen):
+        raise ValueError(f"components must be some of 0 .. {space.shape[0] - 1}, got {chosen}")
+    rows = np.array(chosen)
+
+    def bound(x: Any) -> Any:
+        return x if np.ndim(x) == 0 else x[rows]
+
+    selected = Box(bound(space.low), bound(space.high), (len(chosen),), space.dtype)
+    seen = _map_observations(environment, lambda observation: observation[rows])
+    return seen._replace(observation_space=selected, wrappers=(*environment.wrappers, f"select_observation({chosen})"))
+
+
+def with_last_action_and_reward(environment: Environment) -> Environment:
+    """Observe, behind the flattened observation, the last action (one-hot if discrete) and the last reward.
+
+    Both are 0 in the first observation of an episode. A recurrent policy that shall learn *within* an episode what pays
+    must see them (Duan et al., 2016; Wang et al., 2016).
+    """
+    flat = flatten_observation(environment)
+    actions, size = environment.action_space, flat.observation_space.shape[0]
+
+    def features(action: Action) -> Array:
+        if isinstance(actions, Discrete):
+            return jax.nn.one_hot(action, actions.n)
+        if isinstance(actions, MultiDiscrete):
+            return jnp.concatenate([jax.nn.one_hot(action[i], n) for i, n in enumerate(actions.sizes)])
+        return jnp.asarray(action, jnp.float32).reshape(-1)
+
+    added = 1 + jax.eval_shape(features, jax.ShapeDtypeStruct(actions.shape, actions.dtype)).shape[0]
+
+    def reset(key: Key) -> tuple[EnvState, Observation]:
+        state, observation = flat.reset(key)
+        return state, jnp.concatenate([observation, jnp.zeros(added)])
+
+    def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
+        state, timestep = flat.step(key, state, action)
+        observation = jnp.concatenate([timestep.observation, features(action), timestep.reward[None]])
+        return state, timestep._replace(observation=observation)
+
+    space = Box(-jnp.inf, jnp.inf, (size + added,))
+    wrappers = _recorded(environment, "with_last_action_and_reward")
+    return flat._replace(reset=reset, step=step, observation_space=space, wrappers=wrappers)
 
 
 def sticky_actions(environment: Environment, probability: float | Array = 0.25) -> Environment:

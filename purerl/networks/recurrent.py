@@ -4,8 +4,8 @@ Every array has time first: features `[T, B, F]`, resets `[T, B]`. `resets[t]` s
 is the `terminated | truncated` of the step *before* it: the memory is zero when step t is consumed, so that nothing of
 one episode reaches the next, wherever in a sequence the border lies.
 
-Observations only: a policy that must see its last action or reward gets them from a wrapper of the environment, since
-`Policy.act` knows neither.
+Observations only: a policy that must see its last action or reward gets them from the environment
+(`with_last_action_and_reward`), since `Policy.act` knows neither.
 """
 
 from collections.abc import Sequence

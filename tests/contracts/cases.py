@@ -65,6 +65,22 @@ SMALL_APG = {
     "max_gradient_norm": 0.05,
     "widths": (8,),
 }
+SMALL_ON_POLICY = {"num_envs": 4, "rollout_length": 16, "widths": (16,)}
+SMALL_PPO = SMALL_ON_POLICY | {
+    "epochs": 2,
+    "minibatches": 2,
+    "normalize_observations": True,
+    "scale_rewards": True,
+    "max_gradient_norm": 0.05,
+}
+SMALL_A2C = SMALL_ON_POLICY | {"max_gradient_norm": 0.05}
+SMALL_TRPO = SMALL_ON_POLICY | {
+    "epochs": 2,
+    "minibatches": 2,
+    "conjugate_gradient_steps": 3,
+    "entropy_coefficient": 0.01,
+}
+SMALL_REINFORCE = {"num_envs": 4, "episode_length": 16, "value_updates": 2, "max_gradient_norm": 0.05, "widths": (16,)}
 SMALL_TABULAR = {"steps_per_iteration": 20, "epsilon_start": 0.5, "initial_value": 0.5}
 EPSILON = ("epsilon_start", "epsilon_end")
 TEMPERATURE = ("temperature_start", "temperature_end")
@@ -73,6 +89,7 @@ SUPPORT = ("support_low", "support_high")
 ENSEMBLE = ("prior_scale", "mask_probability")
 NOISE = ("noise_deviation",)
 RISK = ("risk",)
+KL_PENALTY = ("kl_coefficient", "kl_target", "dual_step_size")
 
 CASES: dict[str, Case] = {
     "dqn": Case(
@@ -162,18 +179,36 @@ CASES: dict[str, Case] = {
     "ppo": Case(
         "ppo",
         "CartPole-v1",
-        {
-            "num_envs": 4,
-            "rollout_length": 16,
-            "epochs": 2,
-            "minibatches": 2,
-            "normalize_observations": True,
-            "scale_rewards": True,
-            "clip_value": True,
-            "max_gradient_norm": 0.05,
-            "clip": 0.001,
-            "widths": (16,),
-        },
+        SMALL_PPO | {"clip_value": True, "clip": 0.001, "reward_clip": 0.5},
+        idle=(*KL_PENALTY, "stop_kl"),
+    ),
+    "ppo, recurrent, penalty": Case(
+        "ppo",
+        "Pendulum-v1",
+        SMALL_PPO
+        | {"penalty": "dual", "policy": "tanh_gaussian", "core": "gru", "core_width": 8, "learning_rate": 1e-3}
+        | {"scale_rewards": False},
+        idle=("clip", "stop_kl", "reward_clip"),
+    ),
+    "a2c": Case("a2c", "CartPole-v1", SMALL_A2C | {"scale_rewards": True, "reward_clip": 0.5}, idle=("staleness",)),
+    "a3c": Case(
+        "a3c",
+        "Pendulum-v1",
+        SMALL_A2C
+        | {"rollout_length": 4, "workers": 4, "max_staleness": 3, "staleness": 2.5, "optimizer": "adam"}
+        | {"core": "lstm", "core_width": 8, "policy": "state_gaussian"},
+        idle=("rmsprop_decay", "reward_clip"),
+    ),
+    "trpo": Case("trpo", "CartPole-v1", SMALL_TRPO | {"max_kl": 1e-4}, idle=("backtrack_factor", "reward_clip")),
+    "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
+    "reinforce": Case("reinforce", "CartPole-v1", SMALL_REINFORCE, idle=("baseline_constant",)),
+    "reinforce, off policy": Case(
+        "reinforce",
+        "Pendulum-v1",
+        SMALL_REINFORCE
+        | {"baseline": "constant", "baseline_constant": -100.0, "standardize": False, "discount_states": True}
+        | {"updates": 2, "correction": "per_decision", "policy": "mixture"},
+        idle=("value_learning_rate",),
     ),
 }
 assert {case.algorithm for case in CASES.values()} == set(ALGORITHMS), "every algorithm in the table needs a case here"

@@ -55,8 +55,36 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "widths": (32,),
         "discount": DISCOUNT,
     },
+    "a2c": {
+        "learning_rate": 1e-2,
+        "optimizer": "adam",
+        "num_envs": 8,
+        "rollout_length": 10,
+        "entropy_coefficient": 0.001,
+        "widths": (32,),
+        "discount": DISCOUNT,
+    },
+    "trpo": {
+        "value_learning_rate": 3e-3,
+        "epochs": 4,
+        "minibatches": 2,
+        "num_envs": 8,
+        "rollout_length": 10,
+        "max_kl": 0.05,
+        "widths": (32,),
+        "discount": DISCOUNT,
+    },
+    "reinforce": {
+        "learning_rate": 3e-3,
+        "num_envs": 8,
+        "value_updates": 10,
+        "widths": (32,),
+        "discount": DISCOUNT,
+    },
 }
-ITERATIONS = dict.fromkeys(("dqn", "c51", "qr_dqn", "iqn", "rainbow"), 600) | {"ppo": 300, "pqn": 300}
+ITERATIONS = dict.fromkeys(("dqn", "c51", "qr_dqn", "iqn", "rainbow"), 600) | dict.fromkeys(
+    ("ppo", "pqn", "a2c", "trpo", "reinforce"), 300
+)
 VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
     "probe/constant": [(0.0, 1.0)],
     "probe/discount": [(0.0, DISCOUNT), (1.0, 1.0)],
@@ -94,6 +122,7 @@ def state_value(one: Algorithm, state: Any, observation: jax.Array) -> jax.Array
         resets = jnp.zeros(1, bool)
         return jnp.max(network.apply(state.params, network.initial_memory(()), observation[None], resets)[1])
     network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
+    assert config.core == "none"
     return network.apply(state.params, observation, method=network.value)
 
 

@@ -5,13 +5,19 @@ import pytest
 from purerl.algorithms import load
 from tests.learning import probes
 
-WHOLE = [name for name in probes.CONFIGS if name not in probes.SAME_BUT_FOR_THE_HEAD]
+WHOLE = [name for name in probes.CONFIGS if name not in (*probes.SAME_BUT_FOR_THE_HEAD, "reinforce")]
 
 
 @pytest.mark.parametrize("probe", probes.VALUES)
 @pytest.mark.parametrize("name", WHOLE)
 def test_values(name, probe):
     probes.check_values(load(name), name, probe)  # asserts
+
+
+@pytest.mark.parametrize("probe", ["probe/discount", "probe/observation"])
+def test_values_of_whole_episodes(probe):
+    """Those without a truncation: to REINFORCE the end of an episode is the end, whatever ended it."""
+    probes.check_values(load("reinforce"), "reinforce", probe)  # asserts
 
 
 @pytest.mark.parametrize("probe", ["probe/discount", "probe/successor"])
@@ -21,14 +27,29 @@ def test_values_of_other_heads(name, probe):
 
 
 @pytest.mark.parametrize("probe", probes.RETURNS)
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", [*WHOLE, "reinforce"])
 def test_returns(name, probe):
     probes.check_return(load(name), name, probe, probes.RETURNS[probe])  # asserts
 
 
 @pytest.mark.parametrize("probe", probes.CONTINUOUS_RETURNS)
-def test_continuous_actions(probe):
-    probes.check_return(load("ppo"), "ppo", probe, probes.CONTINUOUS_RETURNS[probe])  # asserts
+@pytest.mark.parametrize("name", ["ppo", "trpo"])
+def test_continuous_actions(name, probe):
+    probes.check_return(load(name), name, probe, probes.CONTINUOUS_RETURNS[probe])  # asserts
+
+
+@pytest.mark.parametrize("policy", ["state_gaussian", "tanh_gaussian", "beta", "mixture"])
+def test_every_policy_of_continuous_actions(policy):
+    probes.check_return(load("ppo"), "ppo", "probe/continuous_observation_action", 0.0, policy=policy)  # asserts
+
+
+def test_several_discrete_actions_at_once():
+    probes.check_return(load("ppo"), "ppo", "probe/multi_discrete", 1.0)  # asserts
+
+
+@pytest.mark.parametrize("penalty", ["fixed", "adaptive", "dual"])
+def test_a_penalty_instead_of_clipping(penalty):
+    probes.check_return(load("ppo"), "ppo", "probe/observation_action", 1.0, penalty=penalty)  # asserts
 
 
 def test_truncation_with_value_clipping_and_normalisation():
@@ -42,8 +63,9 @@ def test_returns_of_other_heads(name):
     probes.check_return(load(name), name, probe, probes.RETURNS[probe])  # asserts
 
 
-def test_a_recurrent_core_remembers():
-    probes.check_return(load("pqn"), "pqn", "probe/memory", 1.0, core="gru", core_width=16)  # asserts
+@pytest.mark.parametrize("name", ["pqn", "ppo", "a2c"])
+def test_a_recurrent_core_remembers(name):
+    probes.check_return(load(name), name, "probe/memory", 1.0, core="gru", core_width=16)  # asserts
 
 
 COMPONENTS = {

@@ -1,11 +1,19 @@
-"""Proximal policy optimisation with a clipped objective (Schulman et al., 2017).
+"""Proximal policy optimisation (Schulman et al., 2017).
 
 Collect a rollout with the current policy, estimate its advantages A with GAE, then take several epochs of minibatch
-steps that improve the policy only as long as it stays close to the one that acted:
+steps that improve the policy only as long as it stays close to the one that acted. With rho = pi(a | s) / pi_old(a | s)
+the objective is clipped, or the divergence is penalised:
 
-    maximise  mean min(rho A, clip(rho, 1 - clip, 1 + clip) A) - value_coefficient value_loss + entropy_coefficient H
+    maximise  mean min(rho A, clip(rho, 1 - clip, 1 + clip) A)
+    or        mean rho A - kl_coefficient KL(pi_old || pi)
 
-with rho = pi(a | s) / pi_old(a | s). The details that matter are those of Huang et al. (2022).
+less value_coefficient times the value's loss, plus entropy_coefficient times the entropy. The penalty's coefficient
+stays (`fixed`), is doubled and halved (`adaptive`, PPO-penalty), or is the multiplier of the constraint
+KL <= kl_target, moved by gradient ascent on the dual (`dual`). The details that matter are those of Huang et al.
+(2022); each is a field.
+
+With a recurrent core a minibatch is a set of environments, each unrolled from the memory its rollout began with (from
+the second update on a memory of older parameters).
 
 Schulman, J. et al. (2017), "Proximal policy optimization algorithms". Huang, S. et al. (2022), "The 37 implementation
 details of proximal policy optimization".
@@ -13,7 +21,7 @@ details of proximal policy optimization".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,25 +29,25 @@ import optax
 from flax import struct
 
 from purerl import trees
-from purerl.algorithms.config import check_config, require_real_observations, require_vector_actions
-from purerl.devices import split
-from purerl.environments.vectorize import VectorState, vectorize
-from purerl.environments.wrappers import rescale_actions, unscale_action
-from purerl.networks.heads import ActorCritic
+from purerl.algorithms.config import check_config
+from purerl.algorithms.policy_gradient.checks import check_actor, check_minibatches
+from purerl.networks.heads import ActorCritic, PolicyKind
+from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
-from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.policy_gradient import (
+    adaptive_coefficient,
     approximate_kl,
     clipped_surrogate,
     clipped_value_loss,
+    dual_ascent,
     standardize,
     value_loss,
 )
-from purerl.operators.returns import generalized_advantage, running_discounted_return
 from purerl.optimizers import annealing, clipped_adam, descend
-from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
+from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over
+from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
-Params = Any
+Penalty = Literal["none", "fixed", "adaptive", "dual"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,19 @@ class Config:
     trace_decay: float = 0.95
     """Lambda of GAE, in [0, 1]: 0 trusts the value, 1 the returns."""
     clip: float = 0.2
-    """How far the probability ratio may move from 1 and still be rewarded, > 0; inf is off."""
+    """How far the probability ratio may move from 1 and still be rewarded, > 0; inf is off. Not used with a penalty."""
     clip_value: bool = False
     """Clip the value's movement as well, by the same amount."""
+    penalty: Penalty = "none"
+    """Penalise KL(pi_old || pi) instead of clipping, and what becomes of the coefficient after each rollout."""
+    kl_coefficient: float = 1.0
+    """Weight of the penalty at the beginning, > 0."""
+    kl_target: float = 0.01
+    """What the adaptive and the dual coefficient keep the divergence at, in nats, > 0."""
+    dual_step_size: float = 10.0
+    """Step size of the dual coefficient per nat above the target, > 0."""
+    stop_kl: float = float("inf")
+    """Updates of a rollout end when a minibatch's estimated divergence exceeds this many nats, > 0; inf is off."""
     value_coefficient: float = 0.5
     """Weight of the value loss, >= 0."""
     entropy_coefficient: float = 0.01
@@ -75,42 +93,29 @@ class Config:
     epochs: int = 4
     """Passes over each rollout."""
     minibatches: int = 4
-    """Gradient updates per pass; divides num_envs x rollout_length."""
+    """Gradient updates per pass; divides num_envs x rollout_length, with a recurrent core num_envs."""
     normalize_observations: bool = False
     """Shift and scale observations by their running mean and deviation, clipped to 10."""
     scale_rewards: bool = False
-    """Divide rewards by the running deviation of the discounted return, clipped to 10."""
+    """Divide rewards by the running deviation of the discounted return."""
+    reward_clip: float = 10.0
+    """Scaled rewards are clipped to this magnitude, > 0; inf is off."""
+    core: Core = "none"
+    """What remembers earlier observations."""
+    core_width: int = 64
+    """Units of the recurrent core."""
     widths: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers (after the convolution, for images)."""
+    """Units of the hidden layers before the core (after the convolution, for images)."""
     activation: Activation = "tanh"
     """Nonlinearity after every hidden layer."""
     layer_norm: bool = False
     """LayerNorm before every activation."""
+    orthogonal_init: bool = True
+    """Orthogonal kernels with gains sqrt(2), 0.01 for the policy, 1 for the value; else LeCun's normal ones."""
     shared_torso: bool = False
-    """One torso for policy and value instead of two."""
-
-
-class Rollout(NamedTuple):
-    """What acting leaves behind, `[T, B, ...]`; observations are raw."""
-
-    observation: Observation
-    action: Action
-    log_probability: Array
-    reward: Array
-    terminated: Array
-    truncated: Array
-    successor: Observation
-
-
-class Sample(NamedTuple):
-    """What the loss needs, `[N, ...]`; observations are as the network sees them."""
-
-    observation: Observation
-    action: Action
-    log_probability: Array
-    value: Array
-    advantage: Array
-    target: Array
+    """One torso, and one core, for policy and value instead of two."""
+    policy: PolicyKind = "gaussian"
+    """The distribution of continuous actions; discrete ones are categorical."""
 
 
 class State(struct.PyTreeNode):
@@ -118,25 +123,28 @@ class State(struct.PyTreeNode):
 
     params: Params
     optimizer: optax.OptState
-    environments: VectorState
-    observation_statistics: RunningStatistics
-    reward_statistics: RunningStatistics
-    discounted_return: Array  # [B] running, of past rewards; its deviation is the rewards' scale
+    kl_coefficient: Array
+    collector: CollectorState
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
-    """PPO on `environment`, with discrete actions or a vector of continuous ones.
+class Progress(struct.PyTreeNode):
+    """What the updates of one rollout pass on."""
 
-    Bounded continuous actions are rescaled: the policy acts in [-1, 1], clipped there, and the log-probability is that
-    of the unclipped action. `policy` gives the actions that `environment` itself expects.
+    params: Params
+    optimizer: optax.OptState
+    stopped: Array  # bool: the policy has moved too far
+
+
+def make(environment: Environment, config: Config) -> Algorithm:
+    """PPO on `environment`, with discrete actions, several discrete ones at once, or a vector of continuous ones.
+
+    `policy` gives the actions that `environment` itself expects.
 
     Raises TypeError for actions of another shape or a traced static field, ValueError for a value out of range or a
     rollout that the minibatches do not divide.
     """
     check(config, environment)
-    require_vector_actions("ppo", environment)
-    environments = vectorize(rescale_actions(environment), config.num_envs)
     network = ActorCritic(
         environment.observation_space,
         environment.action_space,
@@ -144,74 +152,42 @@ def make(environment: Environment, config: Config) -> Algorithm:
         config.activation,
         config.layer_norm,
         config.shared_torso,
+        config.core,
+        config.core_width,
+        config.policy,
+        config.orthogonal_init,
     )
     apply: Callable[..., Any] = network.apply
+    actor = collector(
+        environment,
+        network,
+        config.num_envs,
+        config.rollout_length,
+        config.discount,
+        config.normalize_observations,
+        config.scale_rewards,
+        config.reward_clip,
+    )
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
-    batch_size = config.num_envs * config.rollout_length
-    minibatch_size = batch_size // config.minibatches
+    recurrent = config.core != "none"
 
-    def prepare(statistics: RunningStatistics, observation: Observation) -> Array:
-        return normalize(statistics, observation) if config.normalize_observations else observation
-
-    def collect(state: State, key: Key) -> tuple[VectorState, Rollout]:
-        """Act for `rollout_length` steps with the parameters and statistics of `state`."""
-
-        def body(environments_state: VectorState, keys: Key) -> tuple[VectorState, Rollout]:
-            raw = environments_state.observation
-            observation = prepare(state.observation_statistics, raw)
-            distribution = apply(state.params, observation, method=network.policy)
-            action = distribution.sample(keys[0])
-            environments_state, timestep = environments.step(keys[1], environments_state, action)
-            return environments_state, Rollout(
-                observation=raw,
-                action=action,
-                log_probability=distribution.log_probability(action),
-                reward=timestep.reward,
-                terminated=timestep.terminated,
-                truncated=timestep.truncated,
-                successor=timestep.observation,
-            )
-
-        keys = jax.random.split(key, (config.rollout_length, 2))
-        return jax.lax.scan(body, state.environments.clear_statistics(), keys)
-
-    def scale(state: State, rollout: Rollout) -> tuple[Array, RunningStatistics, Array]:
-        """The rewards to learn from, the statistics behind their scale, and the running discounted return."""
-        if not config.scale_rewards:
-            return rollout.reward, state.reward_statistics, state.discounted_return
-        done = rollout.terminated | rollout.truncated
-        running, returns = running_discounted_return(state.discounted_return, rollout.reward, done, config.discount)
-        statistics = update_statistics(state.reward_statistics, returns)
-        reward = rollout.reward / jnp.sqrt(statistics.variance + 1e-8)
-        return jnp.clip(reward, -10.0, 10.0), statistics, running
-
-    def estimate(state: State, rollout: Rollout, reward: Array) -> Sample:
-        """Advantages and value targets of the rollout, flattened to `[T B, ...]`."""
-        observation = prepare(state.observation_statistics, rollout.observation)
-        successor = prepare(state.observation_statistics, rollout.successor)
-        value = apply(state.params, observation, method=network.value)
-        successor_value = apply(state.params, successor, method=network.value)
-        advantage = generalized_advantage(
-            reward,
-            value,
-            successor_value,
-            rollout.terminated,
-            rollout.truncated,
-            config.discount,
-            config.trace_decay,
-        )
-        sample = Sample(observation, rollout.action, rollout.log_probability, value, advantage, advantage + value)
-        return jax.tree.map(lambda x: x.reshape(batch_size, *x.shape[2:]), sample)
-
-    def loss(params: Params, batch: Sample) -> tuple[Array, Metrics]:
-        distribution, value = apply(params, batch.observation)
-        log_probability = distribution.log_probability(batch.action)
+    def loss(
+        params: Params, batch: Sequences, old: Any, memory: Memory, kl_coefficient: Array
+    ) -> tuple[Array, Metrics]:
+        _, distribution, value = apply(params, batch.observation, memory, batch.reset)
+        log_probability = distribution.log_probability(batch.action).reshape(-1)
+        batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
         advantage = standardize(batch.advantage) if config.standardize_advantage else batch.advantage
-        objective = clipped_surrogate(log_probability, batch.log_probability, advantage, config.clip)
+        clip = config.clip if config.penalty == "none" else jnp.inf
+        objective = clipped_surrogate(log_probability, batch.log_probability, advantage, clip)
+        kl = approximate_kl(log_probability, batch.log_probability)
+        if config.penalty != "none":
+            kl = jnp.mean(old.kl(distribution))
+            objective -= kl_coefficient * kl
         if config.clip_value:
-            error = clipped_value_loss(value, batch.value, batch.target, config.clip)
+            error = clipped_value_loss(value.reshape(-1), batch.value, batch.target, config.clip)
         else:
-            error = value_loss(value, batch.target)
+            error = value_loss(value.reshape(-1), batch.target)
         entropy = jnp.mean(distribution.entropy())
         total = -objective + config.value_coefficient * error - config.entropy_coefficient * entropy
         ratio = jnp.exp(log_probability - batch.log_probability)
@@ -220,70 +196,64 @@ def make(environment: Environment, config: Config) -> Algorithm:
             "policy_loss": -objective,
             "value_loss": error,
             "entropy": entropy,
-            "approximate_kl": approximate_kl(log_probability, batch.log_probability),
+            "approximate_kl": kl,
             "clip_fraction": jnp.mean((jnp.abs(ratio - 1.0) > config.clip).astype(jnp.float32)),
         }
 
-    def update(carry: tuple[Params, optax.OptState], batch: Sample, rate: Array):
-        gradients, metrics = jax.grad(loss, has_aux=True)(carry[0], batch)
-        return descend(optimizer, *carry, gradients, rate), metrics
+    def update(progress: Progress, samples: tuple, memory: Memory, kl_coefficient: Array, rate: Array):
+        """One minibatch; once the policy has moved too far for this rollout, nothing changes any more."""
+        gradients, metrics = jax.grad(loss, has_aux=True)(progress.params, *samples, memory, kl_coefficient)
+        stopped = progress.stopped | (metrics["approximate_kl"] > config.stop_kl)
+        params, optimizer_state = descend(optimizer, progress.params, progress.optimizer, gradients, rate)
+        kept = trees.where(stopped, (progress.params, progress.optimizer), (params, optimizer_state))
+        return Progress(*kept, stopped), metrics | {"stopped": stopped.astype(jnp.float32)}
 
-    def epoch(carry: tuple[Params, optax.OptState], key: Key, samples: Sample, rate: Array):
-        """One pass over the samples in random order, minibatch by minibatch."""
-        order = jax.random.permutation(key, batch_size)
-        shape = (config.minibatches, minibatch_size)
-        minibatches = jax.tree.map(lambda x: x[order].reshape(*shape, *x.shape[1:]), samples)
-        return jax.lax.scan(lambda c, batch: update(c, batch, rate), carry, split(minibatches, axis=1))
+    def old_policy(params: Params, samples: Sequences, memory: Memory) -> Any:
+        """The distributions that acted, `[length, N, ...]`, where the penalty needs them."""
+        if config.penalty == "none":
+            return ()
+        return apply(params, samples.observation, memory, samples.reset, method=network.policy)[1]
+
+    def next_coefficient(coefficient: Array, kl: Array) -> Array:
+        if config.penalty == "adaptive":
+            return adaptive_coefficient(coefficient, kl, config.kl_target)
+        if config.penalty == "dual":
+            return dual_ascent(coefficient, kl, config.kl_target, config.dual_step_size)
+        return coefficient
 
     def init(key: Key) -> State:
-        network_key, reset_key, key = jax.random.split(key, 3)
-        states = environments.reset(reset_key)
-        params = network.init(network_key, states.observation)
-        return State(
-            params=params,
-            optimizer=optimizer.init(params),
-            environments=states,
-            observation_statistics=init_statistics(environment.observation_space.shape),
-            reward_statistics=init_statistics(()),
-            discounted_return=jnp.zeros(config.num_envs),
-            key=key,
-        )
+        actor_key, key = jax.random.split(key)
+        params, collector_state = actor.init(actor_key)
+        coefficient = jnp.asarray(config.kl_coefficient, jnp.float32)
+        return State(params, optimizer.init(params), coefficient, collector_state, key)
 
     def step(state: State, time: Time) -> tuple[State, Metrics]:
         act_key, update_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
         rate = annealing(time, config.anneal_learning_rate)
-        environments_state, rollout = collect(state, act_key)
-        reward, reward_statistics, discounted_return = scale(state, rollout)
-        samples = estimate(state, rollout, reward)
-        keys = jax.random.split(update_key, config.epochs)
-        (params, optimizer_state), metrics = jax.lax.scan(
-            lambda carry, key: epoch(carry, key, samples, rate), (state.params, state.optimizer), keys
+        collector_state, rollout = actor.collect(state.params, state.collector, act_key)
+        advantage = advantages(rollout, config.discount, config.trace_decay)
+        samples, memory = as_sequences(rollout, advantage, recurrent), state.collector.memory
+        old = old_policy(state.params, samples, memory)
+        progress, metrics = pass_over(
+            lambda carry, batch, memory: update(carry, batch, memory, state.kl_coefficient, rate),
+            Progress(state.params, state.optimizer, jnp.zeros((), bool)),
+            update_key,
+            (samples, old),
+            memory,
+            config.epochs,
+            config.minibatches,
         )
-        observation_statistics = state.observation_statistics
-        if config.normalize_observations:
-            observation_statistics = update_statistics(observation_statistics, rollout.observation)
-        state = State(
-            params=params,
-            optimizer=optimizer_state,
-            environments=environments_state,
-            observation_statistics=observation_statistics,
-            reward_statistics=reward_statistics,
-            discounted_return=discounted_return,
-            key=state.key,
-        )
-        return state, jax.tree.map(jnp.mean, metrics) | environments_state.statistics.metrics()
+        coefficient = next_coefficient(state.kl_coefficient, jnp.mean(metrics["approximate_kl"][-1]))
+        metrics = jax.tree.map(jnp.mean, metrics) | {"kl_coefficient": state.kl_coefficient}
+        state = State(progress.params, progress.optimizer, coefficient, collector_state, state.key)
+        return state, metrics | collector_state.environments.statistics.metrics()
 
     def policy(state: State, greedy: bool = True) -> Policy:
-        def act(key: Key, memory: tuple, observation: Observation) -> tuple[tuple, Action]:
-            observation = prepare(state.observation_statistics, observation)
-            distribution = apply(state.params, observation, method=network.policy)
-            action = distribution.mode() if greedy else distribution.sample(key)
-            return memory, unscale_action(environment.action_space, action)
-
-        return Policy(init=lambda key: (), act=act)
+        return actor.policy(state.params, state.collector, greedy)
 
     def snapshot(state: State) -> State:
-        return trees.keep(state, "params", "observation_statistics")
+        statistics = trees.keep(state.collector, "observation_statistics")
+        return trees.keep(state.replace(collector=statistics), "params", "collector")
 
     return Algorithm(
         name="ppo",
@@ -293,7 +263,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         step=step,
         policy=policy,
         snapshot=snapshot,
-        env_steps_per_iteration=batch_size,
+        env_steps_per_iteration=config.num_envs * config.rollout_length,
     )
 
 
@@ -306,19 +276,20 @@ def check(config: Config, environment: Environment) -> None:
             "adam_epsilon",
             "max_gradient_norm",
             "clip",
+            "kl_coefficient",
+            "kl_target",
+            "dual_step_size",
+            "stop_kl",
             "num_envs",
             "rollout_length",
             "epochs",
             "minibatches",
+            "reward_clip",
+            "core_width",
         ),
         non_negative=("value_coefficient", "entropy_coefficient"),
         fraction=("discount", "trace_decay"),
-        infinite=("max_gradient_norm", "clip"),
+        infinite=("max_gradient_norm", "clip", "stop_kl", "reward_clip"),
     )
-    if config.num_envs * config.rollout_length % config.minibatches:
-        raise ValueError(
-            f"ppo: minibatches ({config.minibatches}) must divide num_envs x rollout_length "
-            f"({config.num_envs} x {config.rollout_length} = {config.num_envs * config.rollout_length})"
-        )
-    if config.normalize_observations:
-        require_real_observations("ppo", environment)
+    check_minibatches(config)
+    check_actor(config, environment)
