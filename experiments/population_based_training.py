@@ -54,7 +54,7 @@ def main(
     environment = make("Pendulum-v1")
     size, seeds, rounds = (4, 2, 4) if quick else (16, seeds, rounds)
     shared: dict[str, Any] = {"num_envs": 4, "minibatches": 8, "widths": (32, 32)}
-    shared |= {"normalize_observations": True, "scale_rewards": True}
+    shared |= {"normalize_observations": True, "scale_rewards": True, "reward_clip": 10.0}
     figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     for i, (name, (fraction, anneal)) in enumerate(SEARCHES.items()):
         fixed = shared | {"anneal_learning_rate": anneal}

@@ -47,6 +47,7 @@ def main(
         entropy_coefficient=1e-3,
         normalize_observations=True,
         scale_rewards=True,
+        reward_clip=10.0,
         widths=(128, 128),
         activation="swish",
     )

@@ -42,6 +42,7 @@ def main(
         entropy_coefficient=0.0,
         normalize_observations=True,
         scale_rewards=True,
+        reward_clip=10.0,
     )
     algorithm = ppo.make(environment, config)
     result = run(

@@ -13,27 +13,45 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.scipy.sparse.linalg import cg
 
 from purerl.types import Array
 
 Tree = Any  # a pytree of arrays
 
 
-def conjugate_gradient(product: Callable[[Tree], Tree], b: Tree, iterations: int, tolerance: float = 1e-10) -> Tree:
+def conjugate_gradient(product: Callable[[Tree], Tree], b: Tree, iterations: int, tolerance: float = 1e-5) -> Tree:
     """x with `A x = b`, nearly, for a symmetric positive definite A (Hestenes & Stiefel, 1952).
+
+        alpha = r^T r / d^T A d,    x <- x + alpha d,    r <- r - alpha A d,    d <- r + (r'^T r' / r^T r) d
 
     Args:
         product: `x -> A x`, linear.
         b: the right-hand side; 0 gives 0.
-        iterations: how many steps, each one product; one more product is for the start.
-        tolerance: it stops earlier once `|b - A x| <= tolerance |b|`. The default is out of reach in float32 but for
-            problems solved exactly, so that agents under `vmap` take the same number of steps.
+        iterations: how many steps, each one product.
+        tolerance: nothing changes any more once `|r| <= tolerance |b|`. In float32 it must end so: beyond that
+            residuals are rounding errors, and their quotients may be anything.
 
-    It is `jax.scipy.sparse.linalg.cg`: under `vmap` each agent stops by its own residual and gets what it gets alone.
+    A scan of fixed length, in which each agent under `vmap` stops by its own residual. `jax.scipy.sparse.linalg.cg` is
+    a `while_loop`; vmapped inside a training program, XLA for CPUs (jax 0.10.2) gave it other results in every run.
     """
-    x, _ = cg(product, b, tol=tolerance, maxiter=iterations)
-    return x
+
+    def step(carry: tuple[Tree, Tree, Tree, Array], _: None) -> tuple[tuple[Tree, Tree, Tree, Array], None]:
+        x, residual, direction, size = carry
+        image = product(direction)
+        curvature = inner(direction, image)
+        goes_on = (size > enough) & (curvature > 0.0)
+        alpha = jnp.where(goes_on, size / jnp.where(goes_on, curvature, 1.0), 0.0)
+        x = jax.tree.map(lambda x, d: x + alpha * d, x, direction)
+        residual = jax.tree.map(lambda r, image: r - alpha * image, residual, image)
+        smaller = jnp.where(goes_on, inner(residual, residual), size)
+        beta = jnp.where(goes_on, smaller / jnp.where(goes_on, size, 1.0), 0.0)
+        direction = jax.tree.map(lambda r, d: r + beta * d, residual, direction)
+        return (x, residual, direction, smaller), None
+
+    size = inner(b, b)
+    enough = tolerance**2 * size
+    carry = (jax.tree.map(jnp.zeros_like, b), b, b, size)
+    return jax.lax.scan(step, carry, length=iterations)[0][0]
 
 
 def fisher_vector_product(
@@ -67,7 +85,12 @@ def natural_step(gradient: Tree, direction: Tree, curvature_product: Tree, delta
     A gradient of 0, or so small that x^T F x is 0 in float32, gives a step of 0; one that is not a number a step that
     is none either, so that a divergence is seen (`conjugate_gradient` returns 0 for it).
     """
-    curvature = jnp.asarray(optax.tree.vdot(direction, curvature_product))
-    flat = (curvature <= 0.0) & jnp.isfinite(optax.tree.vdot(gradient, gradient))
+    curvature = inner(direction, curvature_product)
+    flat = (curvature <= 0.0) & jnp.isfinite(inner(gradient, gradient))
     scale = jnp.where(flat, 0.0, jnp.sqrt(2.0 * delta / jnp.where(flat, 1.0, curvature)))
     return jax.tree.map(lambda x: scale * x, direction)
+
+
+def inner(a: Tree, b: Tree) -> Array:
+    """The inner product of two vectors, a scalar."""
+    return jnp.asarray(optax.tree.vdot(a, b))

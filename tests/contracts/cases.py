@@ -179,7 +179,7 @@ CASES: dict[str, Case] = {
     "ppo": Case(
         "ppo",
         "CartPole-v1",
-        SMALL_PPO | {"clip_value": True, "clip": 0.001, "reward_clip": 0.5},
+        SMALL_PPO | {"clip_value": True, "clip": 0.001, "reward_clip": 0.1},
         idle=(*KL_PENALTY, "stop_kl"),
     ),
     "ppo, recurrent, penalty": Case(
@@ -190,7 +190,7 @@ CASES: dict[str, Case] = {
         | {"scale_rewards": False},
         idle=("clip", "stop_kl", "reward_clip"),
     ),
-    "a2c": Case("a2c", "CartPole-v1", SMALL_A2C | {"scale_rewards": True, "reward_clip": 0.5}, idle=("staleness",)),
+    "a2c": Case("a2c", "CartPole-v1", SMALL_A2C | {"scale_rewards": True, "reward_clip": 0.1}, idle=("staleness",)),
     "a3c": Case(
         "a3c",
         "Pendulum-v1",

@@ -76,8 +76,8 @@ class Config:
     """Shift and scale observations by their running mean and deviation, clipped to 10 (with one worker)."""
     scale_rewards: bool = False
     """Divide rewards by the running deviation of the discounted return."""
-    reward_clip: float = 10.0
-    """Scaled rewards are clipped to this magnitude, > 0; inf is off."""
+    reward_clip: float = float("inf")
+    """Rewards, after scaling, are clipped to this magnitude, > 0; inf is off."""
     core: Core = "none"
     """What remembers earlier observations."""
     core_width: int = 64

@@ -98,8 +98,8 @@ class Config:
     """Shift and scale observations by their running mean and deviation, clipped to 10."""
     scale_rewards: bool = False
     """Divide rewards by the running deviation of the discounted return."""
-    reward_clip: float = 10.0
-    """Scaled rewards are clipped to this magnitude, > 0; inf is off."""
+    reward_clip: float = float("inf")
+    """Rewards, after scaling, are clipped to this magnitude, > 0; inf is off."""
     core: Core = "none"
     """What remembers earlier observations."""
     core_width: int = 64
@@ -244,7 +244,9 @@ def make(environment: Environment, config: Config) -> Algorithm:
             config.minibatches,
         )
         coefficient = next_coefficient(state.kl_coefficient, jnp.mean(metrics["approximate_kl"][-1]))
-        metrics = jax.tree.map(jnp.mean, metrics) | {"kl_coefficient": state.kl_coefficient}
+        metrics = jax.tree.map(jnp.mean, metrics)
+        if config.penalty != "none":
+            metrics["kl_coefficient"] = state.kl_coefficient
         state = State(progress.params, progress.optimizer, coefficient, collector_state, state.key)
         return state, metrics | collector_state.environments.statistics.metrics()
 
