@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from purerl import EvaluationPlan, Time, make, ppo, train
+from purerl.operators.policy_gradient import clipped_surrogate
 
 SMALL = {"num_envs": 4, "rollout_length": 16, "minibatches": 1, "epochs": 1, "widths": (8,)}
 START = Time(jnp.int32(0), jnp.float32(0))
@@ -30,10 +31,46 @@ def test_a_second_epoch_moves_away():
     assert metrics["approximate_kl"] > 1e-4
 
 
+def test_updates_end_when_the_policy_has_moved_too_far():
+    *_, once, _ = first_step("CartPole-v1", learning_rate=0.01)
+    *_, stopped, metrics = first_step("CartPole-v1", learning_rate=0.01, epochs=5, stop_kl=1e-6)
+    assert metrics["stopped"] == pytest.approx(0.8)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), once.params, stopped.params)
+
+
+def settled_kl(**fields) -> np.ndarray:
+    """The divergence per update of three seeds of CartPole, after the first half."""
+    fields |= {"kl_target": 0.01, "anneal_learning_rate": False, "num_envs": 8, "rollout_length": 128}
+    fields |= {"epochs": 4, "minibatches": 4, "widths": (16,), "max_gradient_norm": float("inf")}
+    algorithm = ppo.make(make("CartPole-v1"), ppo.Config(**fields))
+    keys = jax.random.split(jax.random.key(0), 3)
+    metrics = jax.jit(jax.vmap(lambda key: train(algorithm, key, 60).metrics))(keys)
+    return np.asarray(metrics["approximate_kl"])[:, 30:].mean(axis=1)
+
+
+@pytest.mark.parametrize("coefficient", [1e-3, 1e2])
+def test_an_adaptive_penalty_brings_the_divergence_to_its_target(coefficient):
+    """From a coefficient much too small and one much too large."""
+    settled = settled_kl(penalty="adaptive", kl_coefficient=coefficient, learning_rate=3e-3)
+    assert np.all((settled >= 0.005) & (settled <= 0.02)), settled
+
+
+def test_a_dual_penalty_keeps_the_divergence_within_its_bound():
+    fields = {"kl_coefficient": 1e-3, "learning_rate": 1e-2, "dual_step_size": 100.0}
+    assert np.all(settled_kl(penalty="fixed", **fields) > 0.02)
+    assert np.all(settled_kl(penalty="dual", **fields) <= 0.015)
+
+
+def test_the_first_gradient_is_that_of_an_actor_critic():
+    log_probability, advantage = jax.random.normal(jax.random.key(0), (2, 50))
+    surrogate = jax.grad(lambda x: clipped_surrogate(x, log_probability, advantage, 0.2))(log_probability)
+    np.testing.assert_allclose(surrogate, advantage / 50, rtol=1e-6)  # the gradient of mean log pi A
+
+
 def test_observation_statistics_are_those_of_the_raw_observations_of_past_rollouts():
     _, before, after, _ = first_step("Pendulum-v1", normalize_observations=True, rollout_length=50, num_envs=40)
-    assert before.observation_statistics.count == 0
-    statistics = after.observation_statistics
+    assert before.collector.observation_statistics.count == 0
+    statistics = after.collector.observation_statistics
     assert statistics.count == 2000
     x, y, _ = statistics.mean
     np.testing.assert_allclose(statistics.variance[:2].sum() + x**2 + y**2, 1.0, rtol=1e-3)  # cos^2 + sin^2

@@ -14,12 +14,14 @@ from purerl.environments import (
     normalize_observations,
     rescale_actions,
     scale_rewards,
+    select_observation,
     sticky_actions,
     time_limit,
     vectorize,
+    with_last_action_and_reward,
 )
 from purerl.normalization import RunningStatistics
-from purerl.types import Box, Discrete, Environment, Timestep
+from purerl.types import Box, Discrete, Environment, MultiDiscrete, Timestep
 
 KEY = jax.random.key(0)
 
@@ -166,6 +168,34 @@ def test_sticky_probability_can_be_traced_and_actions_continuous():
 
     both = jax.jit(jax.vmap(executed))(jnp.array([0.0, 1.0]))
     np.testing.assert_allclose(both, [[0.3, 0.4], [0.1, 0.2]])
+
+
+def test_selected_components_are_all_that_is_observed():
+    whole = make("CartPole-v1")
+    masked = select_observation(whole, (0, 2))
+    actions = jnp.array([0, 1, 1, 0, 1], jnp.int32)
+    np.testing.assert_array_equal(play(masked, actions)[0], play(whole, actions)[0][:, [0, 2]])
+    assert masked.observation_space.shape == (2,)
+    np.testing.assert_array_equal(masked.observation_space.high, np.asarray(whole.observation_space.high)[[0, 2]])
+    for components in ((), (4,), (-1,)):
+        with pytest.raises(ValueError, match=r"components must be some of 0 .. 3, got"):
+            select_observation(whole, components)
+    with pytest.raises(ValueError, match="needs observations that are vectors"):
+        select_observation(make("Breakout-MinAtar"), (0,))
+
+
+def test_last_action_and_reward_follow_the_observation():
+    discrete = with_last_action_and_reward(echo(Discrete(3)))
+    observations, _ = play(discrete, jnp.array([2, 0], jnp.int32))
+    expected = [[0, 0, 0, 0, 0, 0], [1, 2, 0, 0, 1, 2], [2, 0, 1, 0, 0, 0]]  # time, echo, one-hot action, reward
+    np.testing.assert_array_equal(observations, expected)
+    continuous = with_last_action_and_reward(echo(Box(-1.0, 1.0, (2,))))
+    observations, _ = play(continuous, jnp.array([[0.5, -0.25]]))
+    np.testing.assert_allclose(observations[1], [1, 0.5, -0.25, 0.5, -0.25, 0.25])
+    several = with_last_action_and_reward(echo(MultiDiscrete((2, 3))))
+    observations, _ = play(several, jnp.array([[1, 2]], jnp.int32))
+    np.testing.assert_allclose(observations[1], [1, 1, 2, 0, 1, 0, 0, 1, 3])
+    assert several.observation_space.shape == (9,)
 
 
 def vector_rollout(environments, steps=30):

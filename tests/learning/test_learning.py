@@ -69,7 +69,9 @@ MINATAR = [
     ("dqn", "Breakout-MinAtar", 10.0, 1_500_000),
     ("dqn", "Freeway-MinAtar", 50.0, 750_000),
     ("rainbow", "Breakout-MinAtar", 10.0, 500_000),
+    ("rainbow", "Freeway-MinAtar", 50.0, 1_000_000),
     ("pqn", "Breakout-MinAtar", 10.0, 500_000),
+    ("pqn", "Freeway-MinAtar", 50.0, 1_000_000),
 ]
 
 

@@ -48,6 +48,7 @@ from purerl.rollout import CollectorState, Params, Sequences, advantages, as_seq
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
 Penalty = Literal["none", "fixed", "adaptive", "dual"]
+COEFFICIENTS = (1e-4, 1e4)  # bounds of the adaptive one: halved without end it would be 0, which doubling leaves 0
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def next_coefficient(coefficient: Array, kl: Array) -> Array:
         if config.penalty == "adaptive":
-            return adaptive_coefficient(coefficient, kl, config.kl_target)
+            return jnp.clip(adaptive_coefficient(coefficient, kl, config.kl_target), *COEFFICIENTS)
         if config.penalty == "dual":
             return dual_ascent(coefficient, kl, config.kl_target, config.dual_step_size)
         return coefficient
