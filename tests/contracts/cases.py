@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import pytest
+
 from purerl.algorithms import ALGORITHMS, load
 from purerl.environments import make
 from purerl.types import Algorithm
@@ -211,6 +213,19 @@ CASES: dict[str, Case] = {
         idle=("value_learning_rate",),
     ),
 }
+SAME_LOOP = (  # the loop, and the shape of the state, are those of another case: what is about them is a slow test
+    "c51",
+    "qr_dqn",
+    "iqn",
+    "pqn",
+    "q_learning, soft",
+    "r2d2, shared, LSTM",
+    "apg, without a value",
+    "a2c",
+    "npg",
+    "reinforce, off policy",
+)
+DIFFERENT_LOOPS = [pytest.param(name, marks=pytest.mark.slow) if name in SAME_LOOP else name for name in CASES]
 assert {case.algorithm for case in CASES.values()} == set(ALGORITHMS), "every algorithm in the table needs a case here"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from purerl import run
-from tests.contracts.cases import CASES, algorithm
+from tests.contracts.cases import CASES, DIFFERENT_LOOPS, algorithm
 
 
 def train(name: str, directory: str, resume: bool) -> str:
@@ -34,12 +34,7 @@ def train(name: str, directory: str, resume: bool) -> str:
     return digest.hexdigest()
 
 
-SAME_LOOP = ("c51", "qr_dqn", "iqn", "pqn", "q_learning, soft", "r2d2, shared, LSTM")  # as that of another case
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SAME_LOOP else name for name in CASES]
-)
+@pytest.mark.parametrize("name", DIFFERENT_LOOPS)
 def test_a_resumed_run_is_the_uninterrupted_one(name, tmp_path):
     directory = tmp_path / "run"
     expected = train(name, str(directory), resume=False)
