@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from purerl import action_values, experience
-from purerl.algorithms.policy_gradient import ppo
+from purerl import action_values, experience, rollout
+from purerl.algorithms.policy_gradient import a2c, ppo, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
 from purerl.distributions import bounded
@@ -22,6 +22,7 @@ from purerl.operators import (
     policy_gradient,
     q_lambda,
     returns,
+    score_function,
     sequence_returns,
     successor,
     temporal_difference,
@@ -32,8 +33,11 @@ from purerl.planning import backups, soft_dynamic_programming
 from purerl.replay import priorities, ranks
 from tests import test_action_values, test_distributions
 from tests.algorithms import test_r2d2
+from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
+from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
+from tests.algorithms.test_trpo import check_promises
 from tests.learning import probes
 from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
@@ -43,6 +47,7 @@ from tests.operators import (
     test_least_squares,
     test_q_lambda,
     test_returns,
+    test_score_function,
     test_sequence_returns,
     test_successor,
     test_tabular,
@@ -51,6 +56,7 @@ from tests.operators import (
 from tests.planning import checks as planning_checks
 from tests.replay.test_priorities import check_proportional, check_ranks
 from tests.test_experience import check_transitions
+from tests.test_rollout import check_memoryless, check_recurrent
 
 dqn_truncation = partial(probes.check_values, algorithm="dqn", probe="probe/truncation")
 dqn_successor = partial(probes.check_values, algorithm="dqn", probe="probe/successor")
@@ -58,8 +64,6 @@ dqn_constant = partial(probes.check_values, algorithm="dqn", probe="probe/consta
 pqn_successor = partial(probes.check_values, algorithm="pqn", probe="probe/successor")
 shared_transitions = partial(check_transitions, n=4, shared=True, sampling="uniform")
 stored_transitions = partial(check_transitions, n=4, shared=False, sampling="uniform")
-ppo_truncation = partial(probes.check_values, algorithm="ppo", probe="probe/truncation")
-ppo_successor = partial(probes.check_values, algorithm="ppo", probe="probe/successor")
 ppo_action = partial(probes.check_return, algorithm="ppo", probe="probe/action", expected=1.0)
 
 MUTANTS = [
@@ -264,10 +268,30 @@ MUTANTS = [
         "(temperature * logsumexp(",
         planning_checks.soft_backups,
     ),
-    (ppo, "successor=timestep.observation", "successor=environments_state.observation", ppo_successor),
-    (ppo, "terminated=timestep.terminated", "terminated=timestep.terminated | timestep.truncated", ppo_truncation),
     (ppo, "total = -objective", "total = objective", ppo_action),
-    (ppo, "advantage, advantage + value)", "advantage, advantage - value)", ppo_truncation),
+    (
+        rollout,
+        "acted = (raw,",
+        "timestep = timestep._replace(observation=environments_state.observation); acted = (raw,",
+        check_memoryless,
+    ),
+    (
+        rollout,
+        "terminated=timestep.terminated",
+        "terminated=timestep.terminated | timestep.truncated",
+        check_memoryless,
+    ),
+    (rollout, "advantage + rollout.value,", "advantage,", check_memoryless),
+    (rollout, "memory, reset[None])", "memory, jnp.zeros_like(reset)[None])", check_recurrent),
+    (rollout, "goes_on = jnp.zeros(", "goes_on = jnp.ones(", check_recurrent),
+    (trpo, "(gain > 0.0) & (kl <= config.max_kl)", "(gain > 0.0)", check_promises),
+    (a2c, "optimizer, shared.params,", "optimizer, params,", check_stale_gradients),
+    (reinforce, "jnp.cumsum(done, axis=0) - done == 0", "jnp.cumsum(done, axis=0) >= 0", check_padding),
+    (score_function, "reward + discount * later", "reward + later", test_score_function.check_returns),
+    (score_function, "return before + behind", "return before", test_score_function.check_baselines),
+    (score_function, "counted = mask", "counted = jnp.ones_like(mask)", test_score_function.check_baselines),
+    (score_function, "jnp.exp(so_far[-1])", "jnp.exp(so_far[0])", test_score_function.check_ratios),
+    (score_function, "/ mask.shape[1]", "/ jnp.sum(mask)", test_score_function.check_surrogate),
 ]
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from purerl import rollout as rollout_module
 from purerl.environments import make, rescale_actions, select_observation, time_limit, vectorize
 from purerl.networks.heads import ActorCritic
 from purerl.rollout import as_sequences, collector, pass_over
@@ -12,13 +13,15 @@ from purerl.rollout import as_sequences, collector, pass_over
 STEPS, ENVS, DISCOUNT = 12, 3, 0.9
 
 
-def collect(core="none", shared=False, normalize=False, scale=False, clip=np.inf, environment=None):
+def collect(
+    core="none", shared=False, normalize=False, scale=False, clip=np.inf, environment=None, module=rollout_module
+):
     """A rollout that began in the middle of episodes, with what is needed to look at it again."""
     environment = environment or time_limit(make("CartPole-v1"), 5)
     network = ActorCritic(
         environment.observation_space, environment.action_space, (8,), shared=shared, core=core, core_width=6
     )
-    actor = collector(environment, network, ENVS, STEPS, DISCOUNT, normalize, scale, clip)
+    actor = module.collector(environment, network, ENVS, STEPS, DISCOUNT, normalize, scale, clip)
 
     @jax.jit
     def both(key):
@@ -30,10 +33,9 @@ def collect(core="none", shared=False, normalize=False, scale=False, clip=np.inf
     return network, *both(jax.random.key(0))
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("core", ["gru", "lstm"])
-def test_a_recurrent_rollout_unrolled_from_the_memory_it_began_with(core, shared):
-    network, params, state, _, _, rollout = collect(core, shared)
+def check_recurrent(module, core="gru", shared=False) -> None:
+    """Unrolled from the memory the rollout began with, the network says what was noted while acting."""
+    network, params, state, _, _, rollout = collect(core, shared, module=module)
     _, distribution, value = network.apply(params, rollout.observation, state.memory, rollout.reset)
     np.testing.assert_allclose(value, rollout.value, atol=1e-5)
     np.testing.assert_allclose(distribution.log_probability(rollout.action), rollout.log_probability, atol=1e-5)
@@ -47,13 +49,29 @@ def test_a_recurrent_rollout_unrolled_from_the_memory_it_began_with(core, shared
     assert np.abs(rollout.successor_value[:-1][~goes_on] - rollout.value[1:][~goes_on]).min() > 1e-5
 
 
-def test_a_rollout_without_memory():
-    network, params, _, _, _, rollout = collect()
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("core", ["gru", "lstm"])
+def test_a_recurrent_rollout_unrolled_from_the_memory_it_began_with(core, shared):
+    check_recurrent(rollout_module, core, shared)  # asserts
+
+
+def check_memoryless(module) -> None:
+    """Values and probabilities are the network's, and successors the true ones: not what a reset shows."""
+    network, params, _, _, _, rollout = collect(module=module)
     _, distribution, value = network.apply(params, rollout.observation)
     np.testing.assert_allclose(value, rollout.value, atol=1e-6)
     np.testing.assert_allclose(distribution.log_probability(rollout.action), rollout.log_probability, atol=1e-6)
     goes_on = ~np.asarray(rollout.terminated | rollout.truncated)[:-1]
     np.testing.assert_allclose(rollout.successor_value[:-1][goes_on], rollout.value[1:][goes_on], atol=1e-6)
+    assert np.abs(rollout.successor_value[:-1][~goes_on] - rollout.value[1:][~goes_on]).min() > 1e-5
+    assert rollout.truncated.any()  # after 5 steps no pole has fallen
+    assert not rollout.terminated.any()
+    samples = module.as_sequences(rollout, 2.0 * rollout.value, False)
+    np.testing.assert_allclose(samples.target, 3.0 * rollout.value.reshape(1, -1), rtol=1e-6)
+
+
+def test_a_rollout_without_memory():
+    check_memoryless(rollout_module)  # asserts
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_discounted_return_and_clipped():

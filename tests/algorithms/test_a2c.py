@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from purerl import Time, make
-from purerl.algorithms.policy_gradient import a2c, a3c
+from purerl.algorithms.policy_gradient import a2c
 
 SMALL = {"num_envs": 2, "rollout_length": 4, "widths": (8,)}
 
 
-def after(fields, iterations):
+def after(fields, iterations, module=a2c):
     """The states before the first iteration and after each."""
-    algorithm = a2c.make(make("CartPole-v1"), a2c.Config(**SMALL | fields))
+    algorithm = module.make(make("CartPole-v1"), module.Config(**SMALL | fields))
     states, step = [jax.jit(algorithm.init)(jax.random.key(0))], jax.jit(algorithm.step)
     for i in range(iterations):
         states.append(step(states[-1], Time(jnp.int32(i), jnp.float32(0.0)))[0])
@@ -24,10 +24,10 @@ def difference(a, b):
     return jax.tree.map(lambda x, y: np.asarray(x - y), a.params, b.params)
 
 
-def test_a_stale_gradient_is_that_of_the_old_parameters_added_to_the_new_ones():
-    """The second update of a worker one update behind is the first parameters' again."""
-    synchronous, states = after({"max_staleness": 1, "staleness": 0.0}, 1)
-    _, stale = after({"max_staleness": 1, "staleness": 1.0}, 2)
+def check_stale_gradients(module) -> None:
+    """The second update of a worker one update behind is the first parameters' again, added to the new ones."""
+    synchronous, states = after({"max_staleness": 1, "staleness": 0.0}, 1, module)
+    _, stale = after({"max_staleness": 1, "staleness": 1.0}, 2, module)
     for one, other in zip(jax.tree.leaves(states[1].params), jax.tree.leaves(stale[1].params), strict=True):
         np.testing.assert_array_equal(one, other)
     as_if_new = states[1].replace(params=states[0].params)
@@ -39,6 +39,10 @@ def test_a_stale_gradient_is_that_of_the_old_parameters_added_to_the_new_ones():
     )
 
 
+def test_a_stale_gradient_is_that_of_the_old_parameters_added_to_the_new_ones():
+    check_stale_gradients(a2c)  # asserts
+
+
 def test_workers_take_turns():
     """Two workers make two updates of an iteration: the older parameters are those after the first."""
     _, (before, one) = after({"workers": 2, "max_staleness": 2}, 1)
@@ -48,11 +52,11 @@ def test_workers_take_turns():
         assert not np.array_equal(first, second)
 
 
-def test_a_staleness_between_integers_is_met_on_average():
-    config = a3c.Config(num_envs=400, rollout_length=1, workers=400, max_staleness=3, staleness=1.25, widths=(2,))
-    ages = jnp.floor(config.staleness + jax.random.uniform(jax.random.key(0), (4000,)))
-    assert set(np.unique(ages)) == {1.0, 2.0}
-    assert abs(float(ages.mean()) - 1.25) < 0.03
+@pytest.mark.parametrize(("staleness", "expected"), [(0.0, {0}), (1.25, {1, 2}), (3.0, {3}), (9.5, {3})])
+def test_a_staleness_between_integers_is_met_on_average(staleness, expected):
+    drawn = a2c.ages(jax.random.key(0), 4000, staleness, max_staleness=3)
+    assert set(np.unique(drawn).tolist()) == expected
+    assert abs(float(drawn.mean()) - min(staleness, 3.0)) < 0.03
 
 
 @pytest.mark.parametrize(

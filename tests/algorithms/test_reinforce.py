@@ -14,8 +14,8 @@ SMALL = {"num_envs": 6, "value_updates": 2, "widths": (8,)}
 START = Time(jnp.int32(0), jnp.float32(0))
 
 
-def first_step(environment, **fields):
-    algorithm = reinforce.make(environment, reinforce.Config(**SMALL | fields))
+def first_step(environment, module=reinforce, **fields):
+    algorithm = module.make(environment, module.Config(**SMALL | fields))
     state = jax.jit(algorithm.init)(jax.random.key(0))
     return jax.jit(algorithm.step)(state, START)
 
@@ -25,13 +25,17 @@ def assert_close(a, b, tolerance=1e-6):
         np.testing.assert_allclose(x, y, atol=tolerance)
 
 
-def test_what_is_played_after_an_episode_is_not_learned_from():
-    """Episodes of 5 steps, with and without 15 more steps behind them."""
+def check_padding(module) -> None:
+    """Episodes of 5 steps, with and without 15 more steps behind them, teach the same."""
     environment = time_limit(make("CartPole-v1"), 5)
-    short, short_metrics = first_step(environment, episode_length=5)
-    long, long_metrics = first_step(environment, episode_length=20)
+    short, short_metrics = first_step(environment, module, episode_length=5)
+    long, long_metrics = first_step(environment, module, episode_length=20)
     assert_close(short.params, long.params)
     assert short_metrics["return"] == long_metrics["return"] == 5.0
+
+
+def test_what_is_played_after_an_episode_is_not_learned_from():
+    check_padding(reinforce)  # asserts
 
 
 @pytest.mark.parametrize("correction", ["trajectory", "per_decision", "first_order"])

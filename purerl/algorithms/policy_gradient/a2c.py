@@ -196,8 +196,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def step(state: State, time: Time) -> tuple[State, Metrics]:
         act_key, age_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
         rate = annealing(time, config.anneal_learning_rate)
-        age = jnp.floor(config.staleness + jax.random.uniform(age_key, (config.workers,)))
-        age = jnp.clip(age, 0, config.max_staleness).astype(jnp.int32)
+        age = ages(age_key, config.workers, config.staleness, config.max_staleness)
         shared, (collectors, metrics) = jax.lax.scan(
             lambda shared, inputs: turn(shared, inputs, rate),
             Shared(state.params, state.old_params, state.optimizer),
@@ -224,6 +223,12 @@ def make(environment: Environment, config: Config) -> Algorithm:
         snapshot=snapshot,
         env_steps_per_iteration=config.num_envs * config.rollout_length,
     )
+
+
+def ages(key: Key, workers: int, staleness: float | Array, max_staleness: int) -> Array:
+    """How old the parameters are with which each worker acts, int32 `[workers]`: `staleness`, rounded by chance."""
+    drawn = jnp.floor(staleness + jax.random.uniform(key, (workers,)))
+    return jnp.clip(drawn, 0, max_staleness).astype(jnp.int32)
 
 
 def check(config: Config, environment: Environment) -> None:
