@@ -31,7 +31,7 @@ def main(
     """Sweep staleness and step size, then compare the final returns.
 
     Args:
-        quick: four settings, few steps.
+        quick: two settings, few steps.
         seeds: agents of each setting.
         total_steps: environment steps of each agent.
         out: where the sweep, the figure and the numbers go; it must not exist yet.

@@ -73,12 +73,13 @@ class Collector(NamedTuple):
 def collector(
     environment: Environment,
     network: ActorCritic,
+    *,
     num_envs: int,
     rollout_length: int,
     discount: float | Array,
-    normalize_observations: bool,
-    scale_rewards: bool,
-    reward_clip: float | Array,
+    normalize_observations: bool = False,
+    scale_rewards: bool = False,
+    reward_clip: float | Array = jnp.inf,
 ) -> Collector:
     """Act in `num_envs` copies of `environment` for `rollout_length` steps at a time.
 
@@ -124,7 +125,8 @@ def collector(
         if scale_rewards:
             running, returns = running_discounted_return(running, reward, done, discount)
             statistics = update_statistics(statistics, returns)
-            reward = reward / jnp.sqrt(statistics.variance + 1e-8)
+            deviation = jnp.sqrt(statistics.variance)
+            reward = reward / jnp.where(deviation > 1e-4, deviation, 1.0)  # until returns differ they have no scale
         return jnp.clip(reward, -reward_clip, reward_clip), statistics, running
 
     def collect(params: Params, state: CollectorState, key: Key) -> tuple[CollectorState, Rollout]:

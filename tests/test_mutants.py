@@ -37,7 +37,7 @@ from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
-from tests.algorithms.test_trpo import check_promises
+from tests.algorithms.test_trpo import check_divergence, check_promises
 from tests.learning import probes
 from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
@@ -285,6 +285,7 @@ MUTANTS = [
     (rollout, "memory, reset[None])", "memory, jnp.zeros_like(reset)[None])", check_recurrent),
     (rollout, "goes_on = jnp.zeros(", "goes_on = jnp.ones(", check_recurrent),
     (trpo, "(gain > 0.0) & (kl <= config.max_kl)", "(gain > 0.0)", check_promises),
+    (trpo, "old.kl(distribution(actor_params))", "distribution(actor_params).kl(old)", check_divergence),
     (a2c, "optimizer, shared.params,", "optimizer, params,", check_stale_gradients),
     (reinforce, "jnp.cumsum(done, axis=0) - done == 0", "jnp.cumsum(done, axis=0) >= 0", check_padding),
     (score_function, "reward + discount * later", "reward + later", test_score_function.check_returns),

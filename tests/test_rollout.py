@@ -8,6 +8,7 @@ import pytest
 from purerl import rollout as rollout_module
 from purerl.environments import make, rescale_actions, select_observation, time_limit, vectorize
 from purerl.networks.heads import ActorCritic
+from purerl.normalization import normalize as normalize_with
 from purerl.rollout import as_sequences, collector, pass_over
 
 STEPS, ENVS, DISCOUNT = 12, 3, 0.9
@@ -21,7 +22,16 @@ def collect(
     network = ActorCritic(
         environment.observation_space, environment.action_space, (8,), shared=shared, core=core, core_width=6
     )
-    actor = module.collector(environment, network, ENVS, STEPS, DISCOUNT, normalize, scale, clip)
+    actor = module.collector(
+        environment,
+        network,
+        num_envs=ENVS,
+        rollout_length=STEPS,
+        discount=DISCOUNT,
+        normalize_observations=normalize,
+        scale_rewards=scale,
+        reward_clip=clip,
+    )
 
     @jax.jit
     def both(key):
@@ -75,13 +85,14 @@ def test_a_rollout_without_memory():
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_discounted_return_and_clipped():
-    environment = make("Pendulum-v1")
+    environment = time_limit(make("Pendulum-v1"), 5)
     _, _, state, first, _, _ = collect(scale=True, clip=0.4, environment=environment)
     _, _, _, raw, _, _ = collect(environment=environment)
     running, returns = np.zeros(ENVS), []
-    for reward in np.asarray(raw.reward, float):
+    for reward, done in zip(np.asarray(raw.reward, float), np.asarray(raw.truncated), strict=True):
         running = DISCOUNT * running + reward
         returns.append(running)
+        running = np.where(done, 0.0, running)
     expected = np.asarray(raw.reward) / np.std(returns)
     np.testing.assert_allclose(first.reward, np.clip(expected, -0.4, 0.4), rtol=1e-4)
     assert (np.abs(first.reward) == np.float32(0.4)).any()
@@ -95,14 +106,15 @@ def test_observations_are_seen_with_the_statistics_of_past_rollouts():
     flat = np.asarray(raw_first.observation).reshape(-1, 3)
     np.testing.assert_allclose(first.observation, np.clip(raw_first.observation, -10, 10), rtol=1e-6)
     np.testing.assert_allclose(state.observation_statistics.mean, flat.mean(0), atol=1e-5)
-    assert np.abs(second.observation[0, :, 2]).max() < 5
+    seen = normalize_with(state.observation_statistics, state.environments.observation)
+    np.testing.assert_allclose(second.observation[0], seen, rtol=1e-5, atol=1e-6)
     assert after.observation_statistics.count == 2 * STEPS * ENVS
 
 
 def test_a_squashed_action_is_stored_before_it_is_squashed():
     environment = make("Pendulum-v1")
     network = ActorCritic(environment.observation_space, environment.action_space, (8,), kind="tanh_gaussian")
-    actor = collector(environment, network, ENVS, STEPS, DISCOUNT, False, False, np.inf)
+    actor = collector(environment, network, num_envs=ENVS, rollout_length=STEPS, discount=DISCOUNT)
     params, state = actor.init(jax.random.key(0))
     _, rollout = actor.collect(params, state, jax.random.key(1))
     assert np.abs(rollout.action).max() > 1.0

@@ -192,7 +192,7 @@ def select_observation(environment: Environment, components: Sequence[int]) -> E
     space, chosen = environment.observation_space, tuple(components)
     if not isinstance(space, Box) or len(space.shape) != 1:
         raise ValueError(f"select_observation needs observations that are vectors, but {environment.name} has {space}")
-    if not chosen or not all(0 <= i < space.shape[0] for i in chosen):
+    if not chosen or not all(isinstance(i, int) and 0 <= i < space.shape[0] for i in chosen):
         raise ValueError(f"components must be some of 0 .. {space.shape[0] - 1}, got {chosen}")
     rows = np.array(chosen)
 
@@ -217,7 +217,7 @@ def with_last_action_and_reward(environment: Environment) -> Environment:
         if isinstance(actions, Discrete):
             return jax.nn.one_hot(action, actions.n)
         if isinstance(actions, MultiDiscrete):
-            return jnp.concatenate([jax.nn.one_hot(action[i], n) for i, n in enumerate(actions.sizes)])
+            return actions.one_hot(action)
         return jnp.asarray(action, jnp.float32).reshape(-1)
 
     added = 1 + jax.eval_shape(features, jax.ShapeDtypeStruct(actions.shape, actions.dtype)).shape[0]

@@ -18,7 +18,7 @@ from purerl.distributions import (
 from purerl.networks.initializers import Initializer, orthogonal
 from purerl.networks.recurrent import Core, RecurrentCore, initial_memory
 from purerl.networks.torsos import as_features, torso
-from purerl.types import Array, Discrete, Memory, MultiDiscrete, Space
+from purerl.types import Array, Discrete, Environment, Memory, MultiDiscrete, Space
 
 PolicyKind = Literal["gaussian", "state_gaussian", "tanh_gaussian", "beta", "mixture"]
 BOUNDED: tuple[PolicyKind, ...] = ("tanh_gaussian", "beta")  # these never leave [-1, 1]
@@ -41,7 +41,6 @@ class Actor(nn.Module):
 
     action_space: Space
     kind: PolicyKind = "gaussian"
-    initial_log_deviation: float = 0.0
     kernel_init: Initializer = orthogonal(0.01)
 
     @nn.compact
@@ -54,8 +53,8 @@ class Actor(nn.Module):
         (size,) = self.action_space.shape
         if self.kind == "gaussian":
             mean = nn.Dense(size, kernel_init=self.kernel_init)(features)
-            start = nn.initializers.constant(self.initial_log_deviation)
-            return DiagonalGaussian(mean, jnp.broadcast_to(self.param("log_deviation", start, (size,)), mean.shape))
+            log_deviation = self.param("log_deviation", nn.initializers.zeros, (size,))
+            return DiagonalGaussian(mean, jnp.broadcast_to(log_deviation, mean.shape))
         if self.kind == "mixture":
             return self._mixture(features, size)
         first, second = jnp.split(nn.Dense(2 * size, kernel_init=self.kernel_init)(features), 2, axis=-1)
@@ -63,10 +62,7 @@ class Actor(nn.Module):
             peak, concentration = nn.sigmoid(first), nn.softplus(second)
             return Beta(1.0 + concentration * peak, 1.0 + concentration * (1.0 - peak))
         family = TanhGaussian if self.kind == "tanh_gaussian" else DiagonalGaussian
-        return family(first, self._log_deviation(second))
-
-    def _log_deviation(self, x: Array) -> Array:
-        return jnp.clip(x + self.initial_log_deviation, *LOG_DEVIATION)
+        return family(first, jnp.clip(second, *LOG_DEVIATION))
 
     def _mixture(self, features: Array, size: int) -> GaussianMixture:
         """Four components, whose means begin apart: alike they would never differ."""
@@ -79,7 +75,7 @@ class Actor(nn.Module):
         shape = (*features.shape[:-1], COMPONENTS, size)
         mean = nn.Dense(COMPONENTS * size, kernel_init=self.kernel_init, bias_init=bias_init)(features)
         deviation = nn.Dense(COMPONENTS * size, kernel_init=self.kernel_init)(features)
-        return GaussianMixture(logits, mean.reshape(shape), self._log_deviation(deviation.reshape(shape)))
+        return GaussianMixture(logits, mean.reshape(shape), jnp.clip(deviation.reshape(shape), *LOG_DEVIATION))
 
 
 class ActorCritic(nn.Module):
@@ -169,8 +165,24 @@ class ActorCritic(nn.Module):
         return self.critic_core(memory if self.shared else memory[1], features, resets)
 
 
+def actor_critic(environment: Environment, config: Any, shared: bool = False) -> ActorCritic:
+    """The network for `environment` that the fields of a learner's `config` describe."""
+    return ActorCritic(
+        environment.observation_space,
+        environment.action_space,
+        widths=config.widths,
+        activation=config.activation,
+        layer_norm=config.layer_norm,
+        shared=shared,
+        core=config.core,
+        core_width=config.core_width,
+        kind=config.policy,
+        orthogonal_init=config.orthogonal_init,
+    )
+
+
 def split_parameters(params: Any) -> tuple[Any, Any]:
-    """The parameters of an `ActorCritic` without a shared torso: the actor's and the critic's, to be joined by `|`."""
+    """The parameters of an `ActorCritic` without a shared torso: the actor's and the critic's."""
     modules = params["params"]
     actor = {name: part for name, part in modules.items() if name.startswith("actor")}
     critic = {name: part for name, part in modules.items() if name.startswith("critic")}

@@ -37,10 +37,16 @@ def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: floa
     return 0.5 * jnp.mean(jnp.maximum(jnp.square(value - target), jnp.square(near - target)))
 
 
-def standardize(advantage: Array) -> Array:
-    """Zero mean and unit deviation over the batch `[B]` (PPO does this per minibatch); 1e-8 guards a constant one."""
+def standardize(advantage: Array, mask: Array | None = None) -> Array:
+    """Zero mean and unit deviation over the batch `[B]`, or over its entries where `mask` is true.
+
+    PPO does this per minibatch. A constant batch becomes 0: 1e-8 is added to the deviation, and the mean is subtracted
+    twice, since the rounding error of the first time would be divided by itself.
+    """
     chex.assert_rank(advantage, 1)
-    return (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8)
+    for _ in range(2):
+        advantage = advantage - jnp.mean(advantage, where=mask)
+    return advantage / (jnp.sqrt(jnp.mean(jnp.square(advantage), where=mask)) + 1e-8)
 
 
 def approximate_kl(log_probability: Array, old_log_probability: Array) -> Array:

@@ -65,6 +65,8 @@ def test_a_staleness_between_integers_is_met_on_average(staleness, expected):
         ({"workers": 3}, r"workers \(3\) must divide num_envs \(2\)"),
         ({"staleness": 2.0, "max_staleness": 1}, r"staleness \(2.0\) must not exceed max_staleness \(1\)"),
         ({"workers": 2, "normalize_observations": True}, "normalize_observations needs workers=1"),
+        ({"workers": 2, "scale_rewards": True}, "scale_rewards needs workers=1"),
+        ({"num_envs": 1, "rollout_length": 1, "standardize_advantage": True}, "one advantage at a time"),
         ({"optimizer": "sgd"}, "optimizer must be one of 'rmsprop', 'adam', got 'sgd'"),
     ],
 )

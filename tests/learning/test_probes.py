@@ -63,7 +63,7 @@ def test_returns_of_other_heads(name):
     probes.check_return(load(name), name, probe, probes.RETURNS[probe])  # asserts
 
 
-@pytest.mark.parametrize("name", ["pqn", "ppo", "a2c"])
+@pytest.mark.parametrize("name", ["pqn", "ppo", "a2c", "trpo", "reinforce"])
 def test_a_recurrent_core_remembers(name):
     probes.check_return(load(name), name, "probe/memory", 1.0, core="gru", core_width=16)  # asserts
 

@@ -26,8 +26,8 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, is_concrete, name_of
-from purerl.algorithms.policy_gradient.checks import check_actor
-from purerl.networks.heads import ActorCritic, PolicyKind
+from purerl.algorithms.policy_gradient.checks import check_actor, check_standardization
+from purerl.networks.heads import PolicyKind, actor_critic
 from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
 from purerl.operators.policy_gradient import standardize, value_loss
@@ -75,7 +75,7 @@ class Config:
     normalize_observations: bool = False
     """Shift and scale observations by their running mean and deviation, clipped to 10 (with one worker)."""
     scale_rewards: bool = False
-    """Divide rewards by the running deviation of the discounted return."""
+    """Divide rewards by the running deviation of the discounted return (with one worker)."""
     reward_clip: float = float("inf")
     """Rewards, after scaling, are clipped to this magnitude, > 0; inf is off."""
     core: Core = "none"
@@ -121,28 +121,17 @@ def make(environment: Environment, config: Config) -> Algorithm:
     workers that do not divide the environments.
     """
     check(config, environment)
-    network = ActorCritic(
-        environment.observation_space,
-        environment.action_space,
-        config.widths,
-        config.activation,
-        config.layer_norm,
-        config.shared_torso,
-        config.core,
-        config.core_width,
-        config.policy,
-        config.orthogonal_init,
-    )
+    network = actor_critic(environment, config, config.shared_torso)
     apply: Callable[..., Any] = network.apply
     worker = collector(
         environment,
         network,
-        config.num_envs // config.workers,
-        config.rollout_length,
-        config.discount,
-        config.normalize_observations,
-        config.scale_rewards,
-        config.reward_clip,
+        num_envs=config.num_envs // config.workers,
+        rollout_length=config.rollout_length,
+        discount=config.discount,
+        normalize_observations=config.normalize_observations,
+        scale_rewards=config.scale_rewards,
+        reward_clip=config.reward_clip,
     )
     if config.optimizer == "adam":
         optimizer = clipped_adam(config.learning_rate, config.optimizer_epsilon, config.max_gradient_norm)
@@ -257,9 +246,8 @@ def check(config: Config, environment: Environment) -> None:
             f"{name}: staleness ({config.staleness}) must not exceed max_staleness ({config.max_staleness}), the "
             f"number of old parameters that are kept; raise that"
         )
-    if config.normalize_observations and config.workers > 1:
-        raise ValueError(
-            f"{name}: normalize_observations needs workers=1: several would each normalise differently; use the "
-            f"environment wrapper frozen_normalization with statistics found before, or one worker"
-        )
+    for field in ("normalize_observations", "scale_rewards"):
+        if getattr(config, field) and config.workers > 1:
+            raise ValueError(f"{name}: {field} needs workers=1: several would each have statistics of their own")
+    check_standardization(config, config.num_envs // config.workers * config.rollout_length)
     check_actor(config, environment)

@@ -234,8 +234,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         )
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(norm)
-        gradients = jax.tree.map(lambda x: jnp.where(finite, x, 0.0), gradients)
-        params, optimizer = descend(actor_optimizer, state.actor, state.actor_optimizer, gradients, rate)
+        stepped = descend(actor_optimizer, state.actor, state.actor_optimizer, gradients, rate)
+        params, optimizer = trees.where(finite, stepped, (state.actor, state.actor_optimizer))
         metrics = {
             "objective": -error,
             "gradient_norm": jnp.where(finite, norm, 0.0),

@@ -45,3 +45,12 @@ def check_minibatches(config: Any) -> None:
         detail = f"{count}: with a recurrent core a minibatch consists of whole environments"
     if count % config.minibatches:
         raise ValueError(f"{name_of(config)}: minibatches ({config.minibatches}) must divide {what} ({detail})")
+
+
+def check_standardization(config: Any, samples: int) -> None:
+    """ValueError if advantages of a batch of so many samples are to be standardised and there is but one."""
+    if config.standardize_advantage and samples == 1:
+        raise ValueError(
+            f"{name_of(config)}: one advantage at a time cannot be standardised: it would always be 0; set "
+            f"standardize_advantage=False or use larger batches"
+        )

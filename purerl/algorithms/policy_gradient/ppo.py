@@ -29,9 +29,9 @@ import optax
 from flax import struct
 
 from purerl import trees
-from purerl.algorithms.config import check_config
-from purerl.algorithms.policy_gradient.checks import check_actor, check_minibatches
-from purerl.networks.heads import ActorCritic, PolicyKind
+from purerl.algorithms.config import check_config, name_of
+from purerl.algorithms.policy_gradient.checks import check_actor, check_minibatches, check_standardization
+from purerl.networks.heads import PolicyKind, actor_critic
 from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
 from purerl.operators.policy_gradient import (
@@ -68,7 +68,7 @@ class Config:
     trace_decay: float = 0.95
     """Lambda of GAE, in [0, 1]: 0 trusts the value, 1 the returns."""
     clip: float = 0.2
-    """How far the probability ratio may move from 1 and still be rewarded, > 0; inf is off. Not used with a penalty."""
+    """How far the probability ratio may move from 1 and still be rewarded, > 0; inf is off, as is a `penalty`."""
     clip_value: bool = False
     """Clip the value's movement as well, by the same amount."""
     penalty: Penalty = "none"
@@ -146,28 +146,17 @@ def make(environment: Environment, config: Config) -> Algorithm:
     rollout that the minibatches do not divide.
     """
     check(config, environment)
-    network = ActorCritic(
-        environment.observation_space,
-        environment.action_space,
-        config.widths,
-        config.activation,
-        config.layer_norm,
-        config.shared_torso,
-        config.core,
-        config.core_width,
-        config.policy,
-        config.orthogonal_init,
-    )
+    network = actor_critic(environment, config, config.shared_torso)
     apply: Callable[..., Any] = network.apply
     actor = collector(
         environment,
         network,
-        config.num_envs,
-        config.rollout_length,
-        config.discount,
-        config.normalize_observations,
-        config.scale_rewards,
-        config.reward_clip,
+        num_envs=config.num_envs,
+        rollout_length=config.rollout_length,
+        discount=config.discount,
+        normalize_observations=config.normalize_observations,
+        scale_rewards=config.scale_rewards,
+        reward_clip=config.reward_clip,
     )
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     recurrent = config.core != "none"
@@ -183,7 +172,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         objective = clipped_surrogate(log_probability, batch.log_probability, advantage, clip)
         kl = approximate_kl(log_probability, batch.log_probability)
         if config.penalty != "none":
-            kl = jnp.mean(old.kl(distribution))
+            kl = divergence(old, distribution)
             objective -= kl_coefficient * kl
         if config.clip_value:
             error = clipped_value_loss(value.reshape(-1), batch.value, batch.target, config.clip)
@@ -209,8 +198,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         kept = trees.where(stopped, (progress.params, progress.optimizer), (params, optimizer_state))
         return Progress(*kept, stopped), metrics | {"stopped": stopped.astype(jnp.float32)}
 
-    def old_policy(params: Params, samples: Sequences, memory: Memory) -> Any:
-        """The distributions that acted, `[length, N, ...]`, where the penalty needs them."""
+    def policies(params: Params, samples: Sequences, memory: Memory) -> Any:
+        """pi(. | s) at every sample, `[length, N, ...]`, where a penalty needs them."""
         if config.penalty == "none":
             return ()
         return apply(params, samples.observation, memory, samples.reset, method=network.policy)[1]
@@ -234,9 +223,9 @@ def make(environment: Environment, config: Config) -> Algorithm:
         collector_state, rollout = actor.collect(state.params, state.collector, act_key)
         advantage = advantages(rollout, config.discount, config.trace_decay)
         samples, memory = as_sequences(rollout, advantage, recurrent), state.collector.memory
-        old = old_policy(state.params, samples, memory)
+        old = policies(state.params, samples, memory)
         progress, metrics = pass_over(
-            lambda carry, batch, memory: update(carry, batch, memory, state.kl_coefficient, rate),
+            lambda carry, batch, memories: update(carry, batch, memories, state.kl_coefficient, rate),
             Progress(state.params, state.optimizer, jnp.zeros((), bool)),
             update_key,
             (samples, old),
@@ -244,10 +233,11 @@ def make(environment: Environment, config: Config) -> Algorithm:
             config.epochs,
             config.minibatches,
         )
-        coefficient = next_coefficient(state.kl_coefficient, jnp.mean(metrics["approximate_kl"][-1]))
-        metrics = jax.tree.map(jnp.mean, metrics)
+        metrics, coefficient = jax.tree.map(jnp.mean, metrics), state.kl_coefficient
         if config.penalty != "none":
-            metrics["kl_coefficient"] = state.kl_coefficient
+            kl = divergence(old, policies(progress.params, samples, memory))
+            metrics |= {"kl": kl, "kl_coefficient": coefficient}
+            coefficient = next_coefficient(coefficient, kl)
         state = State(progress.params, progress.optimizer, coefficient, collector_state, state.key)
         return state, metrics | collector_state.environments.statistics.metrics()
 
@@ -259,7 +249,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return trees.keep(state.replace(collector=statistics), "params", "collector")
 
     return Algorithm(
-        name="ppo",
+        name=name_of(config),
         config=config,
         environment=environment,
         init=init,
@@ -268,6 +258,11 @@ def make(environment: Environment, config: Config) -> Algorithm:
         snapshot=snapshot,
         env_steps_per_iteration=config.num_envs * config.rollout_length,
     )
+
+
+def divergence(old: Any, new: Any) -> Array:
+    """KL(pi_old || pi), the mean over a batch of states."""
+    return jnp.mean(old.kl(new))
 
 
 def check(config: Config, environment: Environment) -> None:
@@ -295,4 +290,5 @@ def check(config: Config, environment: Environment) -> None:
         infinite=("max_gradient_norm", "clip", "stop_kl", "reward_clip"),
     )
     check_minibatches(config)
+    check_standardization(config, config.num_envs * config.rollout_length // config.minibatches)
     check_actor(config, environment)

@@ -4,13 +4,13 @@ Every iteration plays one whole episode in each environment and takes gradient s
 
     1/B sum_b sum_t grad log pi(a_t | s_t) (weight_t - baseline_t)
 
-where the weight is the return of the whole episode or what is earned from the step on, and the baseline leaves
-the expectation as it is: a constant, the average of the other episodes, the one of least variance (for all parameters
-together or for each), or a learned V(s). With `discount_states` the gradient is exactly that of the discounted
-return from the start; without, each state counts alike, as practice has it (biased if discount < 1).
+where the weight is the return of the whole episode or what is earned from the step on, and the baseline leaves the
+expectation as it is: a constant, the average of the other episodes, the one of least variance for the total return (for
+all parameters together or for each), or a learned V(s). The total return is exact; what is earned from the step on is
+exact with `discount_states`, and without, as practice has it, each state counts alike (biased if discount < 1).
 
 More than one update per batch is off policy from the second on; `correction` says what weighs the episodes then:
-the product of probability ratios along all of the episode, up to each decision, or the ratio of the decision alone
+the product of probability ratios along all of the episode, up to each reward, or the ratio of the decision alone
 (biased).
 
 All episodes of a batch begin together. Steps after an episode's end, up to `episode_length`, are played but not learned
@@ -32,12 +32,14 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 from purerl import trees
-from purerl.algorithms.config import check_config
+from purerl.algorithms.config import check_config, name_of
 from purerl.algorithms.policy_gradient.checks import check_actor
-from purerl.networks.heads import ActorCritic, PolicyKind, join_parameters, split_parameters
+from purerl.environments.vectorize import EpisodeStatistics
+from purerl.networks.heads import PolicyKind, actor_critic, join_parameters, split_parameters
 from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
 from purerl.operators import score_function
+from purerl.operators.policy_gradient import standardize
 from purerl.optimizers import annealing, clipped_adam, descend
 from purerl.rollout import CollectorState, Params, Rollout, collector
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Policy, Time
@@ -96,6 +98,8 @@ class Config:
     """Nonlinearity after every hidden layer."""
     layer_norm: bool = False
     """LayerNorm before every activation."""
+    orthogonal_init: bool = True
+    """Orthogonal kernels with gains sqrt(2), 0.01 for the policy, 1 for the value; else LeCun's normal ones."""
     policy: PolicyKind = "gaussian"
     """The distribution of continuous actions; discrete ones are categorical."""
 
@@ -118,26 +122,15 @@ def make(environment: Environment, config: Config) -> Algorithm:
     """
     check(config, environment)
     length = config.episode_length or environment.max_steps
-    network = ActorCritic(
-        environment.observation_space,
-        environment.action_space,
-        config.widths,
-        config.activation,
-        config.layer_norm,
-        core=config.core,
-        core_width=config.core_width,
-        kind=config.policy,
-    )
+    network = actor_critic(environment, config)
     apply: Callable[..., Any] = network.apply
     actor = collector(
         environment,
         network,
-        config.num_envs,
-        length,
-        config.discount,
-        config.normalize_observations,
-        scale_rewards=False,
-        reward_clip=jnp.inf,
+        num_envs=config.num_envs,
+        rollout_length=length,
+        discount=config.discount,
+        normalize_observations=config.normalize_observations,
     )
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     value_optimizer = clipped_adam(config.value_learning_rate, config.adam_epsilon, jnp.inf)
@@ -150,25 +143,29 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def distribution(actor_params: Params, rollout: Rollout) -> Any:
         params = join_parameters(actor_params, {})
+        memory = network.initial_memory(rollout.reset.shape[1:])
         return apply(params, rollout.observation, memory, rollout.reset, method=network.policy)[1]
 
     def scores(actor_params: Params, rollout: Rollout, mask: Array) -> Array:
         """The gradient of the log-probability of each episode, `[B, P]`."""
 
-        def log_probability(actor_params: Params) -> Array:
-            log_p = distribution(actor_params, rollout).log_probability(rollout.action)
-            return jnp.sum(jnp.where(mask, log_p, 0.0), axis=0)
+        def log_probability(actor_params: Params, episode: Rollout, mask: Array) -> Array:
+            episode = jax.tree.map(lambda x: x[:, None], episode)  # a batch of one
+            log_p = distribution(actor_params, episode).log_probability(episode.action)[:, 0]
+            return jnp.sum(jnp.where(mask, log_p, 0.0))
 
-        jacobian = jax.jacrev(log_probability)(actor_params)
-        return jax.vmap(lambda tree: ravel_pytree(tree)[0])(jacobian)
+        def score(episode: Rollout, mask: Array) -> Array:
+            return ravel_pytree(jax.grad(log_probability)(actor_params, episode, mask))[0]
+
+        return jax.vmap(score, in_axes=1)(rollout, mask)
 
     def ratios(actor_params: Params, rollout: Rollout, mask: Array) -> score_function.ImportanceRatios:
         log_probability = distribution(actor_params, rollout).log_probability(rollout.action)
         return score_function.importance_ratios(log_probability, rollout.log_probability, mask)
 
-    def returns(rollout: Rollout, mask: Array) -> Array:
+    def returns(reward: Array, mask: Array) -> Array:
         function = score_function.total_return if config.weight == "total_return" else score_function.reward_to_go
-        return function(rollout.reward, mask, config.discount)
+        return function(reward, mask, config.discount)
 
     def baseline(weight: Array, rollout: Rollout, mask: Array, score: Any) -> Array:
         """`[T, B]`, or broadcast to it."""
@@ -183,23 +180,23 @@ def make(environment: Environment, config: Config) -> Algorithm:
             return jnp.broadcast_to(score_function.optimal_baseline(score, whole), weight.shape)
         return jnp.zeros_like(weight)
 
-    def standardized(weight: Array, mask: Array) -> Array:
-        count = jnp.sum(mask)
-        mean = jnp.sum(jnp.where(mask, weight, 0.0)) / count
-        deviation = jnp.sqrt(jnp.sum(jnp.where(mask, jnp.square(weight - mean), 0.0)) / count)
-        return (weight - mean) / (deviation + 1e-8)
-
     def weights(actor_params: Params, rollout: Rollout, mask: Array, score: Any) -> Array:
         """What multiplies the score of each step, `[T, B]`."""
-        weight = returns(rollout, mask)
-        weight = weight - baseline(weight, rollout, mask, score)
-        weight = standardized(weight, mask) if config.standardize else weight
+        weight = returns(rollout.reward, mask)
+        expected = baseline(weight, rollout, mask, score)
+        if config.correction == "none":
+            weight = weight - expected
+        elif config.correction == "per_decision":
+            ratio = ratios(actor_params, rollout, mask).per_decision
+            weight = returns(ratio * rollout.reward, mask) - ratio * expected
+        else:
+            ratio = getattr(ratios(actor_params, rollout, mask), config.correction)
+            weight = ratio * (weight - expected)
+        if config.standardize:
+            weight = jnp.where(mask, standardize(weight.ravel(), mask.ravel()).reshape(weight.shape), 0.0)
         if config.discount_states:
             weight = weight * score_function.state_weight(mask, config.discount)
-        if config.correction == "none":
-            return weight
-        ratio = getattr(ratios(actor_params, rollout, mask), config.correction)
-        return weight * ratio
+        return weight
 
     def objective(actor_params: Params, rollout: Rollout, mask: Array, weight: Array) -> tuple[Array, Array]:
         policy = distribution(actor_params, rollout)
@@ -264,9 +261,13 @@ def make(environment: Environment, config: Config) -> Algorithm:
         if config.baseline == "value":
             params, value_optimizer_state, error = fit_value(params, value_optimizer_state, rollout, mask, rate)
             metrics["value_loss"] = error
-        metrics["return"] = jnp.mean(jnp.sum(jnp.where(mask, rollout.reward, 0.0), axis=0))
+        statistics = EpisodeStatistics(  # of the episodes that were learned from, whole or cut at `episode_length`
+            return_sum=jnp.sum(jnp.where(mask, rollout.reward, 0.0)),
+            length_sum=jnp.sum(mask, dtype=jnp.float32),
+            episodes=jnp.asarray(config.num_envs, jnp.float32),
+        )
         state = State(params, optimizer_state, value_optimizer_state, collector_state, state.key)
-        return state, metrics | collector_state.environments.statistics.metrics()
+        return state, metrics | statistics.metrics()
 
     def policy(state: State, greedy: bool = True) -> Policy:
         return actor.policy(state.params, state.collector, greedy)
@@ -276,7 +277,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return trees.keep(state.replace(collector=statistics), "params", "collector")
 
     return Algorithm(
-        name="reinforce",
+        name=name_of(config),
         config=config,
         environment=environment,
         init=init,
@@ -305,6 +306,24 @@ def check(config: Config, environment: Environment) -> None:
         fraction=("discount",),
         infinite=("max_gradient_norm",),
     )
+    if config.weight == "total_return" and config.discount_states:
+        raise ValueError(
+            "reinforce: the total return is exact without discount_states, which would make it biased; leave that off"
+        )
+    if config.weight == "reward_to_go" and config.baseline in ("optimal", "optimal_per_parameter"):
+        raise ValueError(
+            f"reinforce: baseline={config.baseline!r} is the one of least variance for weight='total_return'; set that"
+        )
+    if config.baseline == "constant" and config.standardize:
+        raise ValueError(
+            "reinforce: standardising subtracts the mean, so that a constant baseline does nothing; set "
+            "standardize=False"
+        )
+    if config.episode_length > environment.max_steps:
+        raise ValueError(
+            f"reinforce: episode_length ({config.episode_length}) must not exceed the {environment.max_steps} steps "
+            f"after which {environment.name} ends by itself; 0 means that bound"
+        )
     if config.correction == "per_decision" and config.weight == "total_return":
         raise ValueError(
             "reinforce: ratios per decision weigh what is earned from a step on; with weight='total_return' use "

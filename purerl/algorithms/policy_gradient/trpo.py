@@ -24,7 +24,7 @@ from flax import struct
 from purerl import trees
 from purerl.algorithms.config import check_config, name_of
 from purerl.algorithms.policy_gradient.checks import check_actor, check_minibatches
-from purerl.networks.heads import ActorCritic, PolicyKind, join_parameters, split_parameters
+from purerl.networks.heads import PolicyKind, actor_critic, join_parameters, split_parameters
 from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
 from purerl.operators.natural_gradient import conjugate_gradient, fisher_vector_product, natural_step
@@ -115,27 +115,17 @@ def make(environment: Environment, config: Config) -> Algorithm:
     rollout that the minibatches do not divide.
     """
     check(config, environment)
-    network = ActorCritic(
-        environment.observation_space,
-        environment.action_space,
-        config.widths,
-        config.activation,
-        config.layer_norm,
-        core=config.core,
-        core_width=config.core_width,
-        kind=config.policy,
-        orthogonal_init=config.orthogonal_init,
-    )
+    network = actor_critic(environment, config)
     apply: Callable[..., Any] = network.apply
     actor = collector(
         environment,
         network,
-        config.num_envs,
-        config.rollout_length,
-        config.discount,
-        config.normalize_observations,
-        config.scale_rewards,
-        config.reward_clip,
+        num_envs=config.num_envs,
+        rollout_length=config.rollout_length,
+        discount=config.discount,
+        normalize_observations=config.normalize_observations,
+        scale_rewards=config.scale_rewards,
+        reward_clip=config.reward_clip,
     )
     optimizer = clipped_adam(config.value_learning_rate, config.adam_epsilon, jnp.inf)
 
