@@ -4,18 +4,19 @@
     python experiments/rainbow_ablation.py --total-steps 2000000 --seeds 10   # for a GPU
     python experiments/rainbow_ablation.py --quick        # minutes, most of them compiling
 
-The claims of Hessel et al. (2018), after 200M frames of Atari: the whole is better than DQN, and the replay's priorities
-and the steps of the return are missed most. The replicate of Obando-Ceron and Castro (2021) has the games and networks
-used here. Scores are normalised per game, 0 for a random policy and 1 for what DQN reached there after 5M steps (Young &
-Tian, 2019). Asterix is left out of the default: after 100k steps nobody plays it better than chance.
+The claims of Hessel et al. (2018), after 200M frames of Atari: the whole is better than DQN, and the replay's
+priorities and the steps of the return are missed most. The replicate of Obando-Ceron and Castro (2021) has the games
+and networks used here. Scores are normalised per game, 0 for a random policy and 1 for what DQN reached there after
+5M steps (Young & Tian, 2019). Asterix is left out of the default: after 100k steps nobody plays it better than
+chance.
 
 After 100k steps, a fiftieth of what is published, with four seeds and interquartile means over both games, the claims
-do not show. On Breakout the whole is ahead of DQN (0.50 against 0.38), on SpaceInvaders far behind (0.19 against 0.57),
-and there the distribution is to blame: without it 0.71. That variant, 0.57 [0.51, 0.71] over both games, is the best of
-all, against 0.34 [0.27, 0.40] for the whole and 0.45 [0.31, 0.58] for DQN; no other part makes a difference that four
-seeds could tell. Probabilities of 51 atoms take longer to learn than one expectation: with 500k steps and epsilon-greedy
-exploration Rainbow plays Breakout at 25 and 27, more than twice what DQN is published with. Adam's epsilon must suit it:
-with 3e-4, which suits DQN, Rainbow's score on SpaceInvaders is 4 instead of 15.
+do not show. On Breakout the whole is ahead of DQN (0.50 against 0.38), on SpaceInvaders far behind (0.19 against
+0.57), and there the distribution is to blame: without it 0.71. That variant, 0.57 [0.51, 0.71] over both games, is
+the best of all, against 0.34 [0.27, 0.40] for the whole and 0.45 [0.31, 0.58] for DQN; no other part makes a
+difference that four seeds could tell. Probabilities of 51 atoms take longer to learn than one expectation: with 500k
+steps and epsilon-greedy exploration Rainbow plays Breakout at 25 and 27, more than twice what DQN is published with.
+Adam's epsilon must suit it: with 3e-4, which suits DQN, Rainbow's score on SpaceInvaders is 4 instead of 15.
 """
 
 import json
