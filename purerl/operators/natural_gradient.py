@@ -83,7 +83,7 @@ def natural_step(gradient: Tree, direction: Tree, curvature_product: Tree, delta
         delta: > 0.
 
     A gradient of 0, or so small that x^T F x is 0 in float32, gives a step of 0; one that is not a number a step that
-    is none either, so that a divergence is seen (`conjugate_gradient` returns 0 for it).
+    is none either, so that whoever takes it sees the divergence (`conjugate_gradient` returns 0 for it).
     """
     curvature = inner(direction, curvature_product)
     flat = (curvature <= 0.0) & jnp.isfinite(inner(gradient, gradient))

@@ -3,7 +3,7 @@
     theta <- theta + sqrt(2 max_kl / g^T F^-1 g) F^-1 g
 
 The algorithm is `purerl.algorithms.policy_gradient.trpo` without its line search: the step is taken whatever the
-divergence turns out to be.
+divergence turns out to be, unless it is not a number.
 
 Kakade, S. (2001), "A natural policy gradient".
 """

@@ -70,7 +70,7 @@ class Config:
     clip: float = 0.2
     """How far the probability ratio may move from 1 and still be rewarded, > 0; inf is off, as is a `penalty`."""
     clip_value: bool = False
-    """Clip the value's movement as well, by the same amount."""
+    """Clip the value's movement as well, by the same amount (also with a penalty)."""
     penalty: Penalty = "none"
     """Penalise KL(pi_old || pi) instead of clipping, and what becomes of the coefficient after each rollout."""
     kl_coefficient: float = 1.0
@@ -186,7 +186,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
             "policy_loss": -objective,
             "value_loss": error,
             "entropy": entropy,
-            "approximate_kl": kl,
+            "approximate_kl": kl,  # with a penalty the exact one
             "clip_fraction": jnp.mean((jnp.abs(ratio - 1.0) > config.clip).astype(jnp.float32)),
         }
 
