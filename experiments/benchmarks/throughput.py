@@ -70,7 +70,7 @@ def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> t
 
     def loss(params, batch):
         observation, action, old, advantage, target = batch
-        distribution, value = network.apply(params, observation)
+        _, distribution, value = network.apply(params, observation)
         ratio = jnp.exp(distribution.log_probability(action) - old)
         clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
         surrogate = jnp.mean(jnp.minimum(ratio * advantage, clipped * advantage))
@@ -79,7 +79,7 @@ def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> t
         return -surrogate + config.value_coefficient * error - config.entropy_coefficient * entropy
 
     def act(params, observation, key):
-        distribution, value = network.apply(params, observation)
+        _, distribution, value = network.apply(params, observation)
         action = distribution.sample(key)
         return action, value, distribution.log_probability(action)
 

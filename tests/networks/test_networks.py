@@ -71,9 +71,11 @@ def test_actor_critic_parts_agree_with_the_whole(shared):
     network = ActorCritic(VECTOR, Box(-1, 1, (2,)), (16,), shared=shared)
     observation = jnp.ones((4, 3))
     params = network.init(jax.random.key(0), observation)
-    distribution, value = network.apply(params, observation)
+    memory, distribution, value = network.apply(params, observation)
+    assert memory == ()
     np.testing.assert_array_equal(network.apply(params, observation, method=network.value), value)
-    np.testing.assert_array_equal(network.apply(params, observation, method=network.policy).mean, distribution.mean)
+    _, alone = network.apply(params, observation, method=network.policy)
+    np.testing.assert_array_equal(alone.mean, distribution.mean)
     assert value.shape == (4,)
     assert ("critic_torso" in params["params"]) != shared
 
