@@ -59,7 +59,7 @@ def main(
         found = []
         for age in ages:
             chosen = np.isclose(agents.staleness, age) & np.isclose(agents.learning_rate, rate)
-            found.append(estimate(agents[chosen].final_return.to_numpy()))
+            found.append(estimate(agents[chosen].final_return.to_numpy()[:, None]))
             print(f"step size {rate:g}, staleness {age:2.0f}: {in_words(found[-1], 1)}")
         numbers["interquartile mean"].append([[one.value, one.low, one.high] for one in found])
         middle, low, high = np.array(numbers["interquartile mean"][-1]).T

@@ -71,7 +71,7 @@ def main(
         groups = 4 if quick else 20
         result = run(algorithm, total_steps=total_steps, seeds=seeds, evaluations=groups, episodes=64, sinks=())
         returns = np.asarray(result.evaluations.returns.mean(-1), float)  # [seeds, evaluations]
-        final = estimate(returns[:, -1])
+        final = estimate(returns[:, -1:])
         print(f"{name:24} {in_words(final, 1)}; worst {returns[:, -1].min():.1f}, best {returns[:, -1].max():.1f}")
         numbers[name] = {
             "interquartile mean": [final.value, final.low, final.high],

@@ -71,7 +71,7 @@ def main(
     for i, (name, (algorithm, fields)) in enumerate(learners.items()):
         kl, returns = measure(algorithm, fields, seeds, total_steps)  # [seeds, updates]
         last = returns[:, -max(1, returns.shape[1] // 5) :].mean(1)  # the last fifth, over which a collapse shows
-        final = estimate(last)
+        final = estimate(last[:, None])
         median, high = np.median(kl), np.quantile(kl, 0.95)
         print(f"{name:24} KL median {median:.4f}, 95 % {high:.4f}; return {in_words(final, 1)}, worst {last.min():.0f}")
         numbers[name] = {
