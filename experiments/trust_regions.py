@@ -1,6 +1,6 @@
 """How far one update moves the policy, and what comes of moving too far.
 
-    python experiments/trust_regions.py              # about ten minutes on two cores
+    python experiments/trust_regions.py              # about four minutes on two cores
     python experiments/trust_regions.py --quick      # two minutes, most of them compiling; learns little
 
 Seven learners on CartPole-v1 with the same rollouts (8 environments, 128 steps): vanilla policy gradient by Adam, the
@@ -8,6 +8,10 @@ natural gradient, TRPO, and PPO with ten epochs at a large step size, clipped, w
 with nothing that holds it. After every update the mean KL(pi_old || pi) is measured on states of a fresh rollout of the
 old policy. The claims: TRPO's updates stay near their bound; what clips or penalises stays close without one; without
 either the same ten epochs move the policy ten times as far, and returns collapse (Schulman et al., 2015, 2017).
+
+Eight seeds, 200k steps: median divergence of an update 0.0075 (TRPO, bound 0.01), 0.0033 (clipped), 0.32 (unclipped,
+with a twentieth of the updates above 4 nats). Clipped PPO ends at 500 on all seeds, unclipped at 399 [203, 489], its
+worst seed at 9; vanilla steps by Adam are small on the median and now and then not (0.08), and end at 148 [61, 288].
 """
 
 import json
