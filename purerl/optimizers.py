@@ -44,7 +44,11 @@ def annealing(time: Time, anneal: bool) -> Array:
 
 
 def descend(
-    optimizer: optax.GradientTransformation, params: Tree, state: optax.OptState, gradients: Tree, rate: Array
+    optimizer: optax.GradientTransformation,
+    params: Tree,
+    state: optax.OptState,
+    gradients: Tree,
+    rate: float | Array = 1.0,
 ) -> tuple[Tree, optax.OptState]:
     """One step, `params + rate * update`, and the optimiser's next state.
 

@@ -7,14 +7,13 @@ observations, or features computed from them.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl.networks.initializers import orthogonal
-from purerl.networks.torsos import as_features, torso
+from purerl.networks.heads import Readout
+from purerl.networks.torsos import as_features
 from purerl.operators.least_squares import ridge_regression
 from purerl.operators.selection import at_action
 from purerl.optimizers import clipped_adam, descend
@@ -41,27 +40,6 @@ class Regression(NamedTuple):
     init: Callable[[Key], Fit]
     predict: Callable[[Params, Observation], Array]  # observations [..., *shape] -> [..., outputs, *size]
     fit: Callable[..., tuple[Fit, Array]]
-
-
-class Network(nn.Module):
-    """An array of shape `size` for each of so many outputs; without hidden layers, linear in the input."""
-
-    space: Space
-    outputs: int
-    size: tuple[int, ...]
-    widths: Sequence[int]
-    activation: str
-    layer_norm: bool
-
-    @nn.compact
-    def __call__(self, observation: Array) -> Array:
-        x = as_features(observation, self.space)
-        x = torso(self.space, self.widths, self.activation, self.layer_norm)(x)
-        numbers = self.outputs
-        for extent in self.size:
-            numbers *= extent
-        x = nn.Dense(numbers, kernel_init=orthogonal(0.01))(x)
-        return x.reshape(*x.shape[:-1], self.outputs, *self.size)
 
 
 def by_gradient(
@@ -91,7 +69,7 @@ def by_gradient(
         batch_size: rows per step, drawn with replacement; 0 takes all rows at every step.
         restart: forget the last fit and begin with fresh parameters and a fresh optimiser.
     """
-    network = Network(space, outputs, size, tuple(widths), activation, layer_norm)
+    network = Readout(space, outputs, size, tuple(widths), activation, layer_norm)
     optimizer = clipped_adam(learning_rate, 1e-8, jnp.inf)
     predict: Callable[..., Any] = network.apply
 

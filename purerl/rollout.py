@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from purerl import trees
 from purerl.devices import split
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
@@ -190,6 +191,12 @@ def collector(
         return Policy(init=lambda key: network.initial_memory(()), act=act)
 
     return Collector(init, restart, collect, policy)
+
+
+def what_acts(state: Tree) -> Tree:
+    """A learner's state with only what its policy reads: `params`, and of its `collector` the statistics."""
+    statistics = trees.keep(state.collector, "observation_statistics")
+    return trees.keep(state.replace(collector=statistics), "params", "collector")
 
 
 def advantages(rollout: Rollout, discount: float | Array, trace_decay: float | Array) -> Array:

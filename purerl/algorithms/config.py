@@ -120,6 +120,18 @@ def require_vector_actions(algorithm: str, environment: Environment) -> Space:
     return space
 
 
+def require_continuous(algorithm: str, environment: Environment) -> Box:
+    """The environment's action space, which must be a vector of reals; TypeError with a way out otherwise."""
+    space = environment.action_space
+    if not isinstance(space, Box):
+        raise TypeError(
+            f"{algorithm} needs continuous actions, but {environment.name} has discrete ones, in which nothing can be "
+            f"differentiated; use an algorithm for discrete actions, for example ppo"
+        )
+    require_vector_actions(algorithm, environment)
+    return space
+
+
 def require_real_observations(algorithm: str, environment: Environment) -> None:
     """What `normalize_observations` needs; ValueError if the observations are discrete."""
     if not isinstance(environment.observation_space, Box):

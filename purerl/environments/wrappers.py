@@ -201,7 +201,8 @@ def select_observation(environment: Environment, components: Sequence[int]) -> E
 
     selected = Box(bound(space.low), bound(space.high), (len(chosen),), space.dtype)
     seen = _map_observations(environment, lambda observation: observation[rows])
-    return seen._replace(observation_space=selected, wrappers=(*environment.wrappers, f"select_observation({chosen})"))
+    wrappers = _recorded(environment, "select_observation", *chosen)
+    return seen._replace(observation_space=selected, wrappers=wrappers)
 
 
 def with_last_action_and_reward(environment: Environment) -> Environment:

@@ -1,5 +1,6 @@
 """Policies and state values: a torso, perhaps a recurrent core, and what an algorithm reads from it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -24,6 +25,29 @@ PolicyKind = Literal["gaussian", "state_gaussian", "tanh_gaussian", "beta", "mix
 BOUNDED: tuple[PolicyKind, ...] = ("tanh_gaussian", "beta")  # these never leave [-1, 1]
 COMPONENTS = 4  # of a mixture
 LOG_DEVIATION = (-5.0, 2.0)  # bounds of those that depend on the state
+
+
+class Readout(nn.Module):
+    """A torso and a linear layer: an array of shape `size` for each of so many outputs, `[..., outputs, *size]`.
+
+    Without hidden layers it is linear in the input.
+    """
+
+    observation_space: Space
+    outputs: int
+    size: tuple[int, ...]
+    widths: Sequence[int]
+    activation: str
+    layer_norm: bool
+    scale: float = 0.01
+
+    @nn.compact
+    def __call__(self, observation: Array) -> Array:
+        x = as_features(observation, self.observation_space)
+        x = torso(self.observation_space, self.widths, self.activation, self.layer_norm)(x)
+        shape = (self.outputs, *self.size)
+        x = nn.Dense(math.prod(shape), kernel_init=orthogonal(self.scale))(x)
+        return x.reshape(*x.shape[:-1], *shape)
 
 
 class Actor(nn.Module):

@@ -93,6 +93,13 @@ def running_discounted_return(
     return jax.lax.scan(forward, initial, (reward, done))
 
 
+def until_done(done: Array) -> Array:
+    """Which steps come no later than the first that is done, that one included: bool `[T, ...]` like `done`."""
+    chex.assert_type(done, bool)
+    ended = jnp.cumsum(done, axis=0, dtype=jnp.int32)
+    return ended - done == 0
+
+
 class NStepReturn(NamedTuple):
     """The part of an n-step target that needs no value: the target is `reward + discount * value(successor)`."""
 
@@ -122,8 +129,7 @@ def n_step_return(reward: Array, terminated: Array, truncated: Array, discount: 
     chex.assert_rank([reward, terminated, truncated], 1)
     chex.assert_equal_shape([reward, terminated, truncated])
     chex.assert_type([terminated, truncated], bool)
-    done = (terminated | truncated).astype(jnp.int32)
-    used = jnp.cumsum(done) - done == 0
+    used = until_done(terminated | truncated)
     discounts = jnp.where(used, discount, jnp.ones_like(reward))
     weight = jnp.concatenate([jnp.ones_like(reward[:1]), jnp.cumprod(discounts)[:-1]])
     return NStepReturn(
@@ -227,3 +233,20 @@ def v_trace(
     correction = backward_recurrence(jnp.minimum(ratio_clip, ratio) * td_error, factor, parallel)
     next_correction = jnp.concatenate([correction[1:], jnp.zeros_like(correction[:1])])
     return VTrace(value + correction, jnp.minimum(advantage_clip, ratio) * (td_error + trace * next_correction))
+
+
+def window_return(
+    reward: Array, successor_value: Array, terminated: Array, truncated: Array, discount: float | Array
+) -> Array:
+    """The discounted return of every part of an episode in a window, summed: `[B]` from `[T, B]`.
+
+        sum_t weight_t (r_t + closes_t discount V(s'_t)),    weight_{t+1} = 1 if done_t else discount weight_t
+
+    with `closes_t` where the sum goes on outside: at a truncation, and in the last step unless it terminates.
+    """
+    done = terminated | truncated
+    _, weight = jax.lax.scan(
+        lambda weight, done: (jnp.where(done, 1.0, discount * weight), weight), jnp.ones_like(reward[0]), done
+    )
+    closes = truncated.at[-1].set(True) & ~terminated
+    return jnp.sum(weight * (reward + discount * jnp.where(closes, successor_value, 0.0)), axis=0)

@@ -44,6 +44,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.operators.returns import backward_recurrence
 from purerl.types import Array
 
 
@@ -84,13 +85,7 @@ def reward_to_go(reward: Array, mask: Array, discount: float | Array) -> Array:
     """
     _check(mask, reward)
     earned = jnp.where(mask, reward, 0.0)
-
-    def backward(later: Array, reward: Array) -> tuple[Array, Array]:
-        later = reward + discount * later
-        return later, later
-
-    _, to_go = jax.lax.scan(backward, jnp.zeros_like(earned[0]), earned, reverse=True)
-    return to_go
+    return backward_recurrence(earned, jnp.full_like(earned, discount))
 
 
 def average_of_others(weight: Array, mask: Array) -> Array:

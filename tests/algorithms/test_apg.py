@@ -10,6 +10,8 @@ from purerl import Time, make, presets, run
 from purerl.algorithms.policy_gradient import apg
 from purerl.environments import time_limit
 from purerl.evaluate import evaluate
+from purerl.networks.heads import Readout
+from purerl.operators.returns import window_return
 from purerl.train import train
 from purerl.types import Array, Box, Environment, Timestep
 
@@ -184,7 +186,7 @@ def test_returns_of_a_window():
                 if not terminated[t, b] and (truncated[t, b] or t == 6):
                     expected[b] += weight * 0.9 * value[t, b]
                 weight = 1.0 if terminated[t, b] or truncated[t, b] else 0.9 * weight
-        found = apg.window_return(*map(jnp.asarray, (reward, value, terminated, truncated)), 0.9)
+        found = window_return(*map(jnp.asarray, (reward, value, terminated, truncated)), 0.9)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -255,7 +257,7 @@ def test_the_value_is_bootstrapped(probe):
     fields = {"num_envs": 8, "horizon": 7, "discount": 0.9, "critic_learning_rate": 1e-2, "critic_batch_size": 56}
     algorithm = apg.make(environment._replace(step=step), apg.Config(**SMALL | fields | {"critic_updates": 8}))
     state = jax.jit(lambda key: train(algorithm, key, 200).state)(jax.random.key(0))
-    network = apg.Head(environment.observation_space, 1, (8,), "elu", False, 1.0)
+    network = Readout(environment.observation_space, 1, (), (8,), "elu", False)
     for observation, value in expected:
         found = network.apply(state.critic, jnp.array([observation]))[0]
         np.testing.assert_allclose(found, value, atol=0.05 * max(1.0, abs(value)))

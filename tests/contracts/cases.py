@@ -225,7 +225,13 @@ SAME_LOOP = (  # the loop, and the shape of the state, are those of another case
     "npg",
     "reinforce, off policy",
 )
-DIFFERENT_LOOPS = [pytest.param(name, marks=pytest.mark.slow) if name in SAME_LOOP else name for name in CASES]
+EVERY_CASE = [
+    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES
+]  # one process shares its agents
+DIFFERENT_LOOPS = [
+    pytest.param(name, marks=[pytest.mark.xdist_group(name)] + [pytest.mark.slow] * (name in SAME_LOOP))
+    for name in CASES
+]
 assert {case.algorithm for case in CASES.values()} == set(ALGORITHMS), "every algorithm in the table needs a case here"
 
 

@@ -14,9 +14,9 @@ from purerl.algorithms import load
 from purerl.environments import make
 from purerl.train import EvaluationPlan, advance, start, train
 from purerl.types import Time
-from tests.contracts.cases import CASES, DIFFERENT_LOOPS, algorithm, float_fields
+from tests.contracts.cases import CASES, DIFFERENT_LOOPS, EVERY_CASE, algorithm, float_fields
 
-every_case = pytest.mark.parametrize("name", CASES)
+every_case = pytest.mark.parametrize("name", EVERY_CASE)
 every_loop = pytest.mark.parametrize("name", DIFFERENT_LOOPS)
 
 

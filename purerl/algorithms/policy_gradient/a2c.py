@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import trees
 from purerl.algorithms.config import check_config, is_concrete, name_of
 from purerl.algorithms.policy_gradient.checks import check_actor, check_standardization
 from purerl.networks.heads import PolicyKind, actor_critic
@@ -32,7 +31,7 @@ from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
 from purerl.operators.policy_gradient import standardize, value_loss
 from purerl.optimizers import annealing, clipped_adam, clipped_rmsprop, descend
-from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector
+from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, what_acts
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
 
@@ -102,7 +101,7 @@ class State(struct.PyTreeNode):
     params: Params
     old_params: Params  # [max_staleness, ...], the newest first; () if none are kept
     optimizer: optax.OptState
-    collectors: CollectorState  # [workers, ...]
+    collector: CollectorState  # [workers, ...]
     key: Key
 
 
@@ -189,18 +188,14 @@ def make(environment: Environment, config: Config) -> Algorithm:
         shared, (collectors, metrics) = jax.lax.scan(
             lambda shared, inputs: turn(shared, inputs, rate),
             Shared(state.params, state.old_params, state.optimizer),
-            (state.collectors, jax.random.split(act_key, config.workers), age),
+            (state.collector, jax.random.split(act_key, config.workers), age),
         )
         state = State(shared.params, shared.old_params, shared.optimizer, collectors, state.key)
         episodes = jax.tree.map(jnp.sum, collectors.environments.statistics).metrics()
         return state, jax.tree.map(jnp.mean, metrics) | episodes
 
     def policy(state: State, greedy: bool = True) -> Policy:
-        return worker.policy(state.params, jax.tree.map(lambda x: x[0], state.collectors), greedy)
-
-    def snapshot(state: State) -> State:
-        statistics = trees.keep(state.collectors, "observation_statistics")
-        return trees.keep(state.replace(collectors=statistics), "params", "collectors")
+        return worker.policy(state.params, jax.tree.map(lambda x: x[0], state.collector), greedy)
 
     return Algorithm(
         name=name_of(config),
@@ -209,7 +204,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         init=init,
         step=step,
         policy=policy,
-        snapshot=snapshot,
+        snapshot=what_acts,
         env_steps_per_iteration=config.num_envs * config.rollout_length,
     )
 

@@ -21,36 +21,33 @@ al. (2022), "Accelerated policy learning with parallel differentiable simulation
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.extend
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from purerl import trees
-from purerl.algorithms.config import check_config, require_real_observations, require_vector_actions
+from purerl.algorithms.config import check_config, name_of, require_continuous, require_real_observations
 from purerl.devices import split
+from purerl.environments.differentiable import already_stepped, pass_back, require_derivatives
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import Wrapped, rescale_actions, unscale_action
-from purerl.networks.initializers import orthogonal
-from purerl.networks.torsos import Activation, as_features, torso
+from purerl.networks.heads import Readout
+from purerl.networks.torsos import Activation
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.operators.policy_gradient import value_loss
-from purerl.operators.returns import generalized_advantage
+from purerl.operators.returns import generalized_advantage, window_return
 from purerl.optimizers import annealing, clipped_adam, descend
 from purerl.types import (
     Action,
     Algorithm,
     Array,
-    Box,
     Environment,
     EnvState,
     Key,
     Metrics,
     Observation,
     Policy,
-    Space,
     Time,
     Timestep,
 )
@@ -128,23 +125,6 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-class Head(nn.Module):
-    """A torso and a linear layer: the policy's action before squashing, or the value."""
-
-    observation_space: Space
-    outputs: int
-    widths: tuple[int, ...]
-    activation: str
-    layer_norm: bool
-    scale: float
-
-    @nn.compact
-    def __call__(self, observation: Array) -> Array:
-        features = as_features(observation, self.observation_space)
-        features = torso(self.observation_space, self.widths, self.activation, self.layer_norm)(features)
-        return nn.Dense(self.outputs, kernel_init=orthogonal(self.scale))(features)
-
-
 def make(environment: Environment, config: Config) -> Algorithm:
     """Analytic policy gradients on `environment`, with a vector of continuous actions.
 
@@ -160,8 +140,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
     environments = vectorize(already_stepped(simulator), config.num_envs)
     space = require_continuous("apg", simulator)
     architecture = (config.widths, config.activation, config.layer_norm)
-    actor = Head(environment.observation_space, space.shape[0], *architecture, scale=0.01)
-    critic = Head(environment.observation_space, 1, *architecture, scale=1.0)
+    actor = Readout(environment.observation_space, space.shape[0], (), *architecture)
+    critic = Readout(environment.observation_space, 1, (), *architecture, scale=1.0)
     actor_optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     critic_optimizer = clipped_adam(config.critic_learning_rate, config.adam_epsilon, config.max_gradient_norm)
     batch_size = config.num_envs * config.horizon
@@ -302,7 +282,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return trees.keep(state, "actor", "observation_statistics")
 
     return Algorithm(
-        name="apg",
+        name=name_of(config),
         config=config,
         environment=environment,
         init=init,
@@ -311,110 +291,6 @@ def make(environment: Environment, config: Config) -> Algorithm:
         snapshot=snapshot,
         env_steps_per_iteration=batch_size,
     )
-
-
-def window_return(
-    reward: Array, successor_value: Array, terminated: Array, truncated: Array, discount: float | Array
-) -> Array:
-    """The discounted return of every part of an episode in a window, summed: `[B]` from `[T, B]`.
-
-        sum_t weight_t (r_t + closes_t discount V(s'_t)),    weight_{t+1} = 1 if done_t else discount weight_t
-
-    with `closes_t` where the sum goes on outside: at a truncation, and in the last step unless it terminates.
-    """
-    done = terminated | truncated
-    _, weight = jax.lax.scan(
-        lambda weight, done: (jnp.where(done, 1.0, discount * weight), weight), jnp.ones_like(reward[0]), done
-    )
-    closes = truncated.at[-1].set(True) & ~terminated
-    return jnp.sum(weight * (reward + discount * jnp.where(closes, successor_value, 0.0)), axis=0)
-
-
-@jax.custom_vjp
-def pass_back(tree: Any, decay: Array) -> Any:
-    """The same tree. What flows back through it is multiplied by `decay`, and is zero if any of it is not finite."""
-    return tree
-
-
-def _pass_back_reverse(decay: Array, cotangent: Any) -> tuple[Any, Array]:
-    leaves, structure = jax.tree.flatten(cotangent)
-    smooth = [x.dtype != jax.dtypes.float0 for x in leaves]
-    finite = jnp.array(True)
-    for leaf in (x for x, moves in zip(leaves, smooth, strict=True) if moves):
-        finite &= jnp.all(jnp.isfinite(leaf))
-    passed = [jnp.where(finite, decay * x, 0.0) if moves else x for x, moves in zip(leaves, smooth, strict=True)]
-    return jax.tree.unflatten(structure, passed), jnp.zeros_like(decay)
-
-
-pass_back.defvjp(lambda tree, decay: (tree, decay), _pass_back_reverse)
-
-
-def already_stepped(environment: Environment) -> Environment:
-    """An environment whose state is what a step led to, so that `vectorize` counts and resets and does not step."""
-
-    def reset(key: Key) -> tuple[Wrapped, Observation]:
-        state, observation = environment.reset(key)
-        action = jnp.zeros(environment.action_space.shape, environment.action_space.dtype)
-        _, timestep = jax.eval_shape(environment.step, key, state, action)
-        return Wrapped(state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), timestep)), observation
-
-    def step(key: Key, state: Wrapped, action: Action) -> tuple[Wrapped, Timestep]:
-        return state, state.memory
-
-    return environment._replace(reset=reset, step=step)
-
-
-def require_continuous(algorithm: str, environment: Environment) -> Box:
-    """The environment's action space, which must be a vector of reals; TypeError with a way out otherwise."""
-    space = environment.action_space
-    if not isinstance(space, Box):
-        raise TypeError(
-            f"{algorithm} needs continuous actions, but {environment.name} has discrete ones, in which nothing can be "
-            f"differentiated; use an algorithm for discrete actions, for example ppo"
-        )
-    require_vector_actions(algorithm, environment)
-    return space
-
-
-def require_derivatives(algorithm: str, environment: Environment) -> None:
-    """Raise TypeError unless a step can be differentiated in reverse and its outcome moves with the action.
-
-    It is traced, and nothing is computed: a derivative that is zero by construction (`stop_gradient`, rounding,
-    comparisons all the way) is found, one that is zero by numbers (a saturated clip) is not.
-    """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state, _ = jax.eval_shape(environment.reset, key)
-    action = jax.ShapeDtypeStruct(environment.action_space.shape, environment.action_space.dtype)
-
-    def outcome(key: Key, state: EnvState, action: Action) -> list[Array]:
-        after, timestep = environment.step(key, state, action)
-        leaves = jax.tree.leaves((after, timestep.observation, timestep.reward))
-        return [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
-
-    def pulled_back(cotangent: list[Array], key: Key, state: EnvState, action: Action) -> Array:
-        _, pull = jax.vjp(lambda action: outcome(key, state, action), action)
-        return pull(cotangent)[0]
-
-    cotangent = jax.eval_shape(outcome, key, state, action)
-    try:
-        jaxpr = jax.make_jaxpr(pulled_back)(cotangent, key, state, action).jaxpr
-    except ValueError as error:
-        if "Reverse-mode" not in str(error):
-            raise
-        raise TypeError(
-            f"{algorithm} differentiates through the simulator in reverse, and the steps of {environment.name} contain "
-            f"a loop without a fixed number of turns (such as a solver with more than one iteration); use a simulator "
-            f"without one, or an algorithm without derivatives, for example ppo"
-        ) from error
-    moved = set(jaxpr.invars[: len(cotangent)])
-    for equation in jaxpr.eqns:
-        if any(isinstance(x, jax.extend.core.Var) and x in moved for x in equation.invars):
-            moved.update(equation.outvars)
-    if not any(isinstance(x, jax.extend.core.Var) and x in moved for x in jaxpr.outvars):
-        raise TypeError(
-            f"{algorithm} differentiates through the simulator, but the derivative of every step of {environment.name} "
-            f"in the action is zero; use an algorithm without derivatives, for example ppo"
-        )
 
 
 def check(config: Config, environment: Environment) -> None:

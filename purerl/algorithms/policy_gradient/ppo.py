@@ -44,7 +44,7 @@ from purerl.operators.policy_gradient import (
     value_loss,
 )
 from purerl.optimizers import annealing, clipped_adam, descend
-from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over
+from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over, what_acts
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
 Penalty = Literal["none", "fixed", "adaptive", "dual"]
@@ -244,10 +244,6 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def policy(state: State, greedy: bool = True) -> Policy:
         return actor.policy(state.params, state.collector, greedy)
 
-    def snapshot(state: State) -> State:
-        statistics = trees.keep(state.collector, "observation_statistics")
-        return trees.keep(state.replace(collector=statistics), "params", "collector")
-
     return Algorithm(
         name=name_of(config),
         config=config,
@@ -255,7 +251,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         init=init,
         step=step,
         policy=policy,
-        snapshot=snapshot,
+        snapshot=what_acts,
         env_steps_per_iteration=config.num_envs * config.rollout_length,
     )
 

@@ -31,7 +31,6 @@ import optax
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from purerl import trees
 from purerl.algorithms.config import check_config, name_of
 from purerl.algorithms.policy_gradient.checks import check_actor
 from purerl.environments.vectorize import EpisodeStatistics
@@ -40,8 +39,9 @@ from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
 from purerl.operators import score_function
 from purerl.operators.policy_gradient import standardize
+from purerl.operators.returns import until_done
 from purerl.optimizers import annealing, clipped_adam, descend
-from purerl.rollout import CollectorState, Params, Rollout, collector
+from purerl.rollout import CollectorState, Params, Rollout, collector, what_acts
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Policy, Time
 
 Baseline = Literal["none", "constant", "average", "optimal", "optimal_per_parameter", "value"]
@@ -135,11 +135,6 @@ def make(environment: Environment, config: Config) -> Algorithm:
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     value_optimizer = clipped_adam(config.value_learning_rate, config.adam_epsilon, jnp.inf)
     memory = network.initial_memory((config.num_envs,))
-
-    def in_episode(rollout: Rollout) -> Array:
-        """Which steps belong to the first episode of each environment, `[T, B]`."""
-        done = (rollout.terminated | rollout.truncated).astype(jnp.int32)
-        return jnp.cumsum(done, axis=0) - done == 0
 
     def distribution(actor_params: Params, rollout: Rollout) -> Any:
         params = join_parameters(actor_params, {})
@@ -255,7 +250,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         reset_key, act_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
         rate = annealing(time, config.anneal_learning_rate)
         collector_state, rollout = actor.collect(state.params, actor.restart(reset_key, state.collector), act_key)
-        mask = in_episode(rollout)
+        mask = until_done(rollout.terminated | rollout.truncated)  # the first episode of each environment
         params, optimizer_state, entropy = improve_policy(state.params, state.optimizer, rollout, mask, rate)
         value_optimizer_state, metrics = state.value_optimizer, {"entropy": entropy}
         if config.baseline == "value":
@@ -272,10 +267,6 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def policy(state: State, greedy: bool = True) -> Policy:
         return actor.policy(state.params, state.collector, greedy)
 
-    def snapshot(state: State) -> State:
-        statistics = trees.keep(state.collector, "observation_statistics")
-        return trees.keep(state.replace(collector=statistics), "params", "collector")
-
     return Algorithm(
         name=name_of(config),
         config=config,
@@ -283,7 +274,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         init=init,
         step=step,
         policy=policy,
-        snapshot=snapshot,
+        snapshot=what_acts,
         env_steps_per_iteration=config.num_envs * length,
     )
 

@@ -30,7 +30,7 @@ from purerl.networks.torsos import Activation
 from purerl.operators.natural_gradient import conjugate_gradient, fisher_vector_product, natural_step
 from purerl.operators.policy_gradient import clipped_surrogate, standardize, value_loss
 from purerl.optimizers import clipped_adam, descend
-from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over
+from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over, what_acts
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
 
@@ -189,7 +189,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         error, gradients = jax.value_and_grad(
             lambda critic_params: loss(join_parameters(actor_params, critic_params), batch, memory)
         )(critic_params)
-        critic_params, optimizer_state = descend(optimizer, critic_params, optimizer_state, gradients, jnp.ones(()))
+        critic_params, optimizer_state = descend(optimizer, critic_params, optimizer_state, gradients)
         return (join_parameters(actor_params, critic_params), optimizer_state), {"value_loss": error}
 
     def init(key: Key) -> State:
@@ -213,10 +213,6 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def policy(state: State, greedy: bool = True) -> Policy:
         return actor.policy(state.params, state.collector, greedy)
 
-    def snapshot(state: State) -> State:
-        statistics = trees.keep(state.collector, "observation_statistics")
-        return trees.keep(state.replace(collector=statistics), "params", "collector")
-
     return Algorithm(
         name=name_of(config),
         config=config,
@@ -224,7 +220,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         init=init,
         step=step,
         policy=policy,
-        snapshot=snapshot,
+        snapshot=what_acts,
         env_steps_per_iteration=config.num_envs * config.rollout_length,
     )
 

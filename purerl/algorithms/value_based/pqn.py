@@ -27,7 +27,6 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, require_discrete
-from purerl.devices import split
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.exploration import epsilon_greedy, linear_schedule
 from purerl.networks.recurrent import Core, RecurrentQNetwork
@@ -36,6 +35,7 @@ from purerl.operators.q_lambda import q_lambda_return
 from purerl.operators.selection import at_action
 from purerl.operators.temporal_difference import half_square
 from purerl.optimizers import annealing, descend
+from purerl.rollout import pass_over
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Observation, Policy, Time
 
 Params = Any
@@ -197,18 +197,9 @@ def make(environment: Environment, config: Config) -> Algorithm:
         mean_loss = jnp.mean(half_square(chosen - batch.target))
         return mean_loss, {"loss": mean_loss, "q_value": jnp.mean(chosen)}
 
-    def epoch(carry: tuple[Params, optax.OptState], key: Key, memory: Memory, samples: Sample, rate: Array):
-        """One pass over the sequences in random order, minibatch by minibatch."""
-        order = jax.random.permutation(key, sequences).reshape(config.minibatches, -1)
-
-        def update(carry: tuple[Params, optax.OptState], chosen: Array):
-            batch = split(jax.tree.map(lambda x: x[:, chosen], samples), axis=1)
-            gradients, metrics = jax.grad(loss, has_aux=True)(
-                carry[0], split(jax.tree.map(lambda x: x[chosen], memory)), batch
-            )
-            return descend(optimizer, *carry, gradients, rate), metrics
-
-        return jax.lax.scan(update, carry, order)
+    def update(carry: tuple[Params, optax.OptState], batch: Sample, memory: Memory, rate: Array):
+        gradients, metrics = jax.grad(loss, has_aux=True)(carry[0], memory, batch)
+        return descend(optimizer, *carry, gradients, rate), metrics
 
     def init(key: Key) -> State:
         network_key, reset_key, key = jax.random.split(key, 3)
@@ -225,10 +216,14 @@ def make(environment: Environment, config: Config) -> Algorithm:
         state, rollout = collect(state, act_key, epsilon)
         samples = Sample(rollout.observation, rollout.reset, rollout.action, targets(state.params, rollout))
         samples = jax.tree.map(lambda x: x.reshape(length, sequences, *x.shape[2:]), samples)
-        (params, optimizer_state), metrics = jax.lax.scan(
-            lambda carry, key: epoch(carry, key, memory, samples, rate),
+        (params, optimizer_state), metrics = pass_over(
+            lambda carry, batch, memories: update(carry, batch, memories, rate),
             (state.params, state.optimizer),
-            jax.random.split(update_key, config.epochs),
+            update_key,
+            samples,
+            memory,
+            config.epochs,
+            config.minibatches,
         )
         state = state.replace(params=params, optimizer=optimizer_state)
         return state, jax.tree.map(jnp.mean, metrics) | {"epsilon": epsilon} | state.environments.statistics.metrics()
