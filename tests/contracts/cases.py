@@ -225,9 +225,8 @@ SAME_LOOP = (  # the loop, and the shape of the state, are those of another case
     "npg",
     "reinforce, off policy",
 )
-EVERY_CASE = [
-    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES
-]  # one process shares its agents
+# One process runs all tests of a case, so that its agents are compiled and trained once.
+EVERY_CASE = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES]
 DIFFERENT_LOOPS = [
     pytest.param(name, marks=[pytest.mark.xdist_group(name)] + [pytest.mark.slow] * (name in SAME_LOOP))
     for name in CASES

@@ -131,7 +131,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
 
     def improve_policy(params: Params, samples: Sequences, memory: Memory) -> tuple[Params, Metrics]:
         """One step within the trust region."""
-        old_params, _ = split_parameters(params)
+        old_params, critic_params = split_parameters(params)
         advantage = standardize(samples.advantage.reshape(-1))
 
         def distribution(actor_params: Params) -> Any:
@@ -171,8 +171,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         nothing = Tried(jax.tree.map(jnp.zeros_like, full_step), jnp.zeros((), bool), jnp.zeros(()), jnp.zeros(()))
         lengths = config.backtrack_factor ** jnp.arange(config.backtracks if config.line_search else 1)
         found, _ = jax.lax.scan(search, nothing, lengths)
-        params = join_parameters(jax.tree.map(jnp.add, old_params, found.step), split_parameters(params)[1])
-        return params, {
+        return join_parameters(jax.tree.map(jnp.add, old_params, found.step), critic_params), {
             "kl": found.kl,
             "surrogate_gain": found.gain,
             "accepted": found.accepted.astype(jnp.float32),
