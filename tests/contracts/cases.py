@@ -213,7 +213,7 @@ CASES: dict[str, Case] = {
         idle=("value_learning_rate",),
     ),
 }
-SAME_LOOP = (  # the loop, and the shape of the state, are those of another case: what is about them is a slow test
+SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "c51",
     "qr_dqn",
     "iqn",

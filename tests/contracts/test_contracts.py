@@ -14,10 +14,9 @@ from purerl.algorithms import load
 from purerl.environments import make
 from purerl.train import EvaluationPlan, advance, start, train
 from purerl.types import Time
-from tests.contracts.cases import CASES, DIFFERENT_LOOPS, EVERY_CASE, algorithm, float_fields
+from tests.contracts.cases import CASES, EVERY_CASE, algorithm, float_fields
 
-every_case = pytest.mark.parametrize("name", EVERY_CASE)
-every_loop = pytest.mark.parametrize("name", DIFFERENT_LOOPS)
+pytestmark = pytest.mark.parametrize("name", EVERY_CASE)
 
 
 def arrays(tree) -> list[np.ndarray]:
@@ -49,7 +48,6 @@ def seeds() -> jax.Array:
     return jax.random.split(jax.random.key(0), 3)
 
 
-@every_case
 def test_the_state_is_strongly_typed_arrays_and_stays_so(name):
     one = algorithm(name)
     training = jax.eval_shape(partial(start, one), jax.random.key(0))
@@ -65,7 +63,6 @@ def test_the_state_is_strongly_typed_arrays_and_stays_so(name):
     assert all(value.shape == () for value in metrics.values())
 
 
-@every_case
 def test_seeds_differ_and_a_seed_repeats_bitwise(name):
     program = jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))
     again = program(seeds())
@@ -76,7 +73,6 @@ def test_seeds_differ_and_a_seed_repeats_bitwise(name):
         assert any(differ)
 
 
-@every_case
 def test_a_vmapped_agent_is_the_agent_run_alone(name):
     alone = jax.jit(lambda key: train(algorithm(name), key, CASES[name].iterations))
     for i in (0, 2):
@@ -84,7 +80,6 @@ def test_a_vmapped_agent_is_the_agent_run_alone(name):
         assert_close(together, alone(seeds()[i]), tolerance=1e-4)
 
 
-@every_case
 def test_every_float_can_be_swept_and_changes_nothing_but_itself(name):
     values = float_fields(name)
     assert values
@@ -108,7 +103,6 @@ def test_every_float_can_be_swept_and_changes_nothing_but_itself(name):
         assert same == (field in CASES[name].idle), f"{field} has {'no' if same else 'an'} effect"
 
 
-@every_loop
 def test_evaluation_does_not_perturb_training(name):
     one = algorithm(name)
     plan = EvaluationPlan(one.environment, episodes=3)
@@ -132,7 +126,6 @@ def train_half(one, key, iterations):
     return one.snapshot(half.state)
 
 
-@every_loop
 def test_one_program_for_all_chunks_seeds_and_values(name):
     iterations = CASES[name].iterations
     chex.clear_trace_counter()
@@ -153,7 +146,6 @@ def test_one_program_for_all_chunks_seeds_and_values(name):
     assert chunk._cache_size() == 1
 
 
-@every_loop
 def test_pieces_of_training_are_the_whole(name):
     iterations = CASES[name].iterations
     one = algorithm(name)
@@ -164,7 +156,6 @@ def test_pieces_of_training_are_the_whole(name):
     assert_close(training.state, trained(name).state, tolerance=1e-4)
 
 
-@every_case
 def test_the_snapshot_is_enough_to_act(name):
     one = algorithm(name)
     state = jax.tree.map(lambda x: x[0], trained(name).state)
@@ -177,7 +168,6 @@ def test_the_snapshot_is_enough_to_act(name):
     assert sizes[0] < sizes[1]
 
 
-@every_case
 def test_a_wrong_environment_is_refused(name):
     wrong = CASES[name].wrong_environment
     if wrong is None:
@@ -187,7 +177,6 @@ def test_a_wrong_environment_is_refused(name):
         module.make(make(wrong), module.Config())
 
 
-@every_case
 def test_bad_values_are_refused_before_anything_is_compiled(name):
     module, environment = load(CASES[name].algorithm), make(CASES[name].environment)
     for field in dataclasses.fields(module.Config):
@@ -207,7 +196,6 @@ def test_bad_values_are_refused_before_anything_is_compiled(name):
                 jax.vmap(traced)(jnp.arange(1, 3))
 
 
-@every_case
 def test_every_field_is_documented(name):
     config = load(CASES[name].algorithm).Config
     lines = "".join(inspect.getsource(kind) for kind in config.__mro__ if dataclasses.is_dataclass(kind))

@@ -1,5 +1,7 @@
 """The MJX adapter: exact against MuJoCo itself, parameters traced, and our three control tasks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,7 +161,9 @@ def test_planar_reacher_sees_its_target():
 def test_hopper_falls_and_slips():
     """It falls; on ice its foot slides where otherwise it holds (one program, two frictions), as MuJoCo has it."""
 
-    @jax.jit
+    # Where the foot begins to slide, float32 leaves this solver an error of 1.5e-3 in a velocity at XLA's default level,
+    # and of 4e-3 at the level that the suite compiles with; both are gone two steps later.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
     @jax.vmap
     def fall(friction):
         environment = control.make("hopper", friction=friction)
@@ -184,9 +188,7 @@ def test_hopper_falls_and_slips():
             data.ctrl[:] = actions[i]
             mujoco.mj_step(model, data, 4)
             expected = np.array([1.25 + data.qpos[1], *data.qpos[2:], *data.qvel])
-            # In float32 Newton's method leaves 4e-3 of a velocity where the foot begins to slide, gone two steps later.
-            atol = np.array([1e-3] * 5 + [1e-2] * 6)
-            np.testing.assert_array_less(np.abs(timestep.observation[lane, i] - expected), atol)
+            np.testing.assert_allclose(timestep.observation[lane, i], expected, atol=2e-3)
 
 
 def test_mistakes_are_explained():
