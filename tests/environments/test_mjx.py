@@ -161,8 +161,8 @@ def test_planar_reacher_sees_its_target():
 def test_hopper_falls_and_slips():
     """It falls; on ice its foot slides where otherwise it holds (one program, two frictions), as MuJoCo has it."""
 
-    # Where the foot begins to slide, float32 leaves this solver an error of 1.5e-3 in a velocity at XLA's default level,
-    # and of 4e-3 at the level that the suite compiles with; both are gone two steps later.
+    # Where the foot begins to slide, float32 leaves this solver an error of 1.5e-3 in a velocity at XLA's default
+    # level, and of 4e-3 at the level that the suite compiles with; both are gone two steps later.
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
     @jax.vmap
     def fall(friction):
