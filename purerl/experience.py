@@ -58,7 +58,7 @@ def example_step(environment: Environment, share_observations: bool = False, mem
     no = jnp.zeros((), bool)
     return Step(
         observation=observation,
-        action=jnp.zeros((), environment.action_space.dtype),
+        action=jnp.zeros(environment.action_space.shape, environment.action_space.dtype),
         reward=jnp.zeros(()),
         terminated=no,
         truncated=no,

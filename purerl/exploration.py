@@ -38,3 +38,13 @@ def boltzmann(draw: Array, action_values: Array, temperature: float | Array) -> 
     cumulated = jnp.cumsum(jax.nn.softmax(action_values / temperature), axis=-1)
     action = jnp.sum(cumulated[..., :-1] <= draw[..., None] * cumulated[..., -1:], axis=-1)
     return action.astype(jnp.int32)
+
+
+def ornstein_uhlenbeck(noise: Array, draw: Array, reversion: float | Array, deviation: float | Array) -> Array:
+    """The next exploration noise, `(1 - reversion) noise + deviation draw` (Uhlenbeck & Ornstein, 1930).
+
+    `noise` and `draw` (standard normal) are `[..., A]`, `reversion` is in [0, 1] per step. With `reversion` 1 the noise
+    is Gaussian and independent from step to step, with 0.15 that of Lillicrap et al. (2016): it swings slowly, with a
+    deviation of `deviation / sqrt(reversion (2 - reversion))` in the long run. An episode begins with noise 0.
+    """
+    return (1.0 - reversion) * noise + deviation * draw

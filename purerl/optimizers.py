@@ -12,14 +12,20 @@ Tree = TypeVar("Tree", bound=Any)
 
 
 def clipped_adam(
-    learning_rate: float | Array, epsilon: float | Array, max_gradient_norm: float | Array
+    learning_rate: float | Array,
+    epsilon: float | Array,
+    max_gradient_norm: float | Array,
+    weight_decay: float | Array | None = None,
 ) -> optax.GradientTransformation:
     """Adam (Kingma & Ba, 2015) after scaling the gradients down to a global norm; every number may be traced.
 
-    An infinite `max_gradient_norm` leaves the gradients as they are.
+    An infinite `max_gradient_norm` leaves the gradients as they are. With `weight_decay` the loss so minimised has
+    `weight_decay |params|^2 / 2` added to it: its gradient passes through Adam like the rest.
     """
+    decay = [] if weight_decay is None else [optax.add_decayed_weights(weight_decay)]
     return optax.chain(
         optax.clip_by_global_norm(max_gradient_norm),  # pyright: ignore[reportArgumentType]
+        *decay,
         optax.adam(learning_rate, eps=epsilon),  # pyright: ignore[reportArgumentType]
     )
 

@@ -9,6 +9,7 @@ ALGORITHMS: dict[str, str] = {
     "a3c": "purerl.algorithms.policy_gradient.a3c",
     "apg": "purerl.algorithms.policy_gradient.apg",
     "c51": "purerl.algorithms.value_based.c51",
+    "ddpg": "purerl.algorithms.continuous_control.ddpg",
     "dqn": "purerl.algorithms.value_based.dqn",
     "dyna_q": "purerl.algorithms.tabular.dyna_q",
     "iqn": "purerl.algorithms.value_based.iqn",
@@ -20,6 +21,7 @@ ALGORITHMS: dict[str, str] = {
     "r2d2": "purerl.algorithms.value_based.r2d2",
     "rainbow": "purerl.algorithms.value_based.rainbow",
     "reinforce": "purerl.algorithms.policy_gradient.reinforce",
+    "td3": "purerl.algorithms.continuous_control.td3",
     "trpo": "purerl.algorithms.policy_gradient.trpo",
 }
 

@@ -83,6 +83,17 @@ SMALL_TRPO = SMALL_ON_POLICY | {
     "entropy_coefficient": 0.01,
 }
 SMALL_REINFORCE = {"num_envs": 4, "episode_length": 16, "value_updates": 2, "max_gradient_norm": 0.05, "widths": (16,)}
+SMALL_CONTINUOUS = {
+    "num_envs": 2,
+    "steps_per_iteration": 4,
+    "update_to_data": (1, 2),
+    "batch_size": 8,
+    "replay_capacity": 64,
+    "warm_up_steps": 16,
+    "max_gradient_norm": 0.05,
+    "widths": (8,),
+    "critic_widths": (8,),
+}
 SMALL_TABULAR = {"steps_per_iteration": 20, "epsilon_start": 0.5, "initial_value": 0.5}
 EPSILON = ("epsilon_start", "epsilon_end")
 TEMPERATURE = ("temperature_start", "temperature_end")
@@ -177,6 +188,22 @@ CASES: dict[str, Case] = {
         "Pendulum-v1",
         SMALL_APG | {"bootstrap": False},
         idle=("critic_learning_rate", "trace_decay", "target_rate"),
+    ),
+    "ddpg": Case(
+        "ddpg",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS
+        | {"critics": 3, "subset": 2, "actor_climbs": "mean", "sampling": "proportional", "n_step": 2}
+        | {"noise_reversion": 0.15, "noise_end": 0.2, "target_noise": 0.2, "target_noise_clip": 0.1}
+        | {"normalize_observations": True},
+        wrong_environment="CartPole-v1",
+    ),
+    "td3": Case(
+        "td3",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS | {"noise_end": 0.2, "target_noise_clip": 0.1},
+        idle=PRIORITIES,
+        wrong_environment="CartPole-v1",
     ),
     "ppo": Case(
         "ppo",
