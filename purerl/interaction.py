@@ -1,4 +1,4 @@
-"""The interaction of every off-policy learner of continuous actions: act, remember every step, learn from memories.
+"""The interaction of off-policy actors and critics: act, remember every step, learn from what is remembered.
 
 An iteration collects `steps_per_iteration` steps of `num_envs` environments, writes them to the replay as one block,
 and then makes the updates that the ratio `update_to_data` allots to them. Before the first iteration `init` fills the
@@ -32,7 +32,7 @@ class InteractionState(struct.PyTreeNode):
     """The running episodes and what is remembered."""
 
     environments: VectorState
-    noise: Array  # [B, A] of the exploration, 0 where an episode begins
+    noise: Array  # [B, *action shape] of the exploration, 0 where an episode begins
     observation_statistics: RunningStatistics
     replay: ReplayState
     priorities: PriorityState | None
@@ -98,7 +98,7 @@ def interaction(environment: Environment, config: Any) -> Interaction:
                 truncated=timestep.truncated,
                 successor=timestep.observation,
             )
-            return (running, jnp.where(done[:, None], 0.0, noise)), step
+            return (running, trees.where(done, jnp.zeros_like(noise), noise)), step
 
         (running, noise), steps = jax.lax.scan(body, (state.environments, state.noise), keys)
         steps = jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), steps)

@@ -13,6 +13,7 @@ ALGORITHMS: dict[str, str] = {
     "dqn": "purerl.algorithms.value_based.dqn",
     "dyna_q": "purerl.algorithms.tabular.dyna_q",
     "iqn": "purerl.algorithms.value_based.iqn",
+    "naf": "purerl.algorithms.continuous_control.naf",
     "npg": "purerl.algorithms.policy_gradient.npg",
     "ppo": "purerl.algorithms.policy_gradient.ppo",
     "pqn": "purerl.algorithms.value_based.pqn",
@@ -21,6 +22,7 @@ ALGORITHMS: dict[str, str] = {
     "r2d2": "purerl.algorithms.value_based.r2d2",
     "rainbow": "purerl.algorithms.value_based.rainbow",
     "reinforce": "purerl.algorithms.policy_gradient.reinforce",
+    "sac": "purerl.algorithms.continuous_control.sac",
     "td3": "purerl.algorithms.continuous_control.td3",
     "trpo": "purerl.algorithms.policy_gradient.trpo",
 }

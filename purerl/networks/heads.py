@@ -102,6 +102,23 @@ class Actor(nn.Module):
         return GaussianMixture(logits, mean.reshape(shape), jnp.clip(deviation.reshape(shape), *LOG_DEVIATION))
 
 
+class PolicyNetwork(nn.Module):
+    """A torso and the head of a policy: pi(. | s)."""
+
+    observation_space: Space
+    action_space: Space
+    widths: Sequence[int]
+    activation: str
+    layer_norm: bool
+    kind: PolicyKind
+
+    @nn.compact
+    def __call__(self, observation: Array) -> Distribution:
+        x = as_features(observation, self.observation_space)
+        x = torso(self.observation_space, self.widths, self.activation, self.layer_norm)(x)
+        return Actor(self.action_space, self.kind)(x)
+
+
 class ActorCritic(nn.Module):
     """A policy and a state value, on one torso (`shared`) or on two, perhaps with recurrent cores.
 

@@ -198,6 +198,19 @@ CASES: dict[str, Case] = {
         | {"normalize_observations": True},
         wrong_environment="CartPole-v1",
     ),
+    "sac": Case(
+        "sac",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS | {"sampling": "rank", "policy_delay": 2, "steps_per_iteration": 8},
+        idle=("discrete_target_entropy", "priority_epsilon"),
+        wrong_environment="probe/multi_discrete",
+    ),
+    "sac, discrete": Case(
+        "sac",
+        "CartPole-v1",
+        SMALL_CONTINUOUS | {"automatic_temperature": False},
+        idle=(*PRIORITIES, "target_entropy", "discrete_target_entropy", "temperature_learning_rate"),
+    ),
     "td3": Case(
         "td3",
         "Pendulum-v1",
