@@ -37,6 +37,8 @@ class Rollout(NamedTuple):
     terminated: Array
     truncated: Array
     successor_value: Array  # V of the true successor, also where an episode was cut
+    raw_observation: Array  # as the environment gave it, for what remembers it longer than the statistics last
+    raw_reward: Array
 
 
 class Sequences(NamedTuple):
@@ -69,6 +71,8 @@ class Collector(NamedTuple):
     restart: Callable[[Key, CollectorState], CollectorState]  # begin new episodes everywhere
     collect: Callable[[Params, CollectorState, Key], tuple[CollectorState, Rollout]]
     policy: Callable[[Params, CollectorState, bool], Policy]
+    prepare: Callable[[CollectorState, Observation], Array]  # raw observations as the network sees them now
+    rescale: Callable[[CollectorState, Array], Array]  # raw rewards as they are learned now
 
 
 def collector(
@@ -95,6 +99,12 @@ def collector(
 
     def prepare(statistics: RunningStatistics, observation: Observation) -> Array:
         return normalize(statistics, observation) if normalize_observations else observation
+
+    def rescale(statistics: RunningStatistics, reward: Array) -> Array:
+        if scale_rewards:
+            deviation = jnp.sqrt(statistics.variance)
+            reward = reward / jnp.where(deviation > 1e-4, deviation, 1.0)  # until returns differ they have no scale
+        return jnp.clip(reward, -reward_clip, reward_clip)
 
     def evaluate(params: Params, observation: Array, memory: Memory, reset: Array) -> tuple[Memory, Any, Array | None]:
         """One step of the network, `[B, ...]`; without a memory, values are left for later: all at once."""
@@ -126,9 +136,7 @@ def collector(
         if scale_rewards:
             running, returns = running_discounted_return(running, reward, done, discount)
             statistics = update_statistics(statistics, returns)
-            deviation = jnp.sqrt(statistics.variance)
-            reward = reward / jnp.where(deviation > 1e-4, deviation, 1.0)  # until returns differ they have no scale
-        return jnp.clip(reward, -reward_clip, reward_clip), statistics, running
+        return rescale(statistics, reward), statistics, running
 
     def collect(params: Params, state: CollectorState, key: Key) -> tuple[CollectorState, Rollout]:
         carry = (state.environments.clear_statistics(), state.memory, state.reset)
@@ -152,6 +160,8 @@ def collector(
             terminated=timestep.terminated,
             truncated=timestep.truncated,
             successor_value=successor_value,
+            raw_observation=raw,
+            raw_reward=timestep.reward,
         )
         state = CollectorState(*carry, observation_statistics, reward_statistics, discounted_return)
         return state, rollout
@@ -190,7 +200,14 @@ def collector(
 
         return Policy(init=lambda key: network.initial_memory(()), act=act)
 
-    return Collector(init, restart, collect, policy)
+    return Collector(
+        init,
+        restart,
+        collect,
+        policy,
+        prepare=lambda state, observation: prepare(state.observation_statistics, observation),
+        rescale=lambda state, reward: rescale(state.reward_statistics, reward),
+    )
 
 
 def what_acts(state: Tree) -> Tree:

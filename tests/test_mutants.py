@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from purerl import action_values, experience, rollout
+from purerl import action_values, experience, rollout, trust_region
 from purerl.algorithms.policy_gradient import a2c, ppo, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
@@ -37,7 +37,7 @@ from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
-from tests.algorithms.test_trpo import check_divergence, check_promises
+from tests.algorithms.test_trpo import check_divergence
 from tests.learning import probes
 from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
@@ -57,6 +57,7 @@ from tests.planning import checks as planning_checks
 from tests.replay.test_priorities import check_proportional, check_ranks
 from tests.test_experience import check_transitions
 from tests.test_rollout import check_memoryless, check_recurrent
+from tests.test_trust_region import check_bound, check_gain
 
 dqn_truncation = partial(probes.check_values, algorithm="dqn", probe="probe/truncation")
 dqn_successor = partial(probes.check_values, algorithm="dqn", probe="probe/successor")
@@ -284,7 +285,8 @@ MUTANTS = [
     (rollout, "advantage + rollout.value,", "advantage,", check_memoryless),
     (rollout, "memory, reset[None])", "memory, jnp.zeros_like(reset)[None])", check_recurrent),
     (rollout, "goes_on = jnp.zeros(", "goes_on = jnp.ones(", check_recurrent),
-    (trpo, "(gain > 0.0) & (kl <= config.max_kl)", "(gain > 0.0)", check_promises),
+    (trust_region, "(gain > 0.0) & (kl <= config.max_kl)", "(gain > 0.0)", check_bound),
+    (trust_region, "(gain > 0.0) & (kl <= config.max_kl)", "(kl <= config.max_kl)", check_gain),
     (trpo, "old.kl(distribution(actor_params))", "distribution(actor_params).kl(old)", check_divergence),
     (a2c, "optimizer, shared.params,", "optimizer, params,", check_stale_gradients),
     (reinforce, "mask = until_done(", "mask = jnp.ones_like(", check_padding),

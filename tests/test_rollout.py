@@ -111,6 +111,19 @@ def test_observations_are_seen_with_the_statistics_of_past_rollouts():
     assert after.observation_statistics.count == 2 * STEPS * ENVS
 
 
+def test_what_is_remembered_raw_can_be_seen_again_with_the_statistics_of_later():
+    environment = time_limit(make("Pendulum-v1"), 5)
+    network = ActorCritic(environment.observation_space, environment.action_space, (8,))
+    fields = {"normalize_observations": True, "scale_rewards": True, "reward_clip": 1.0}
+    actor = collector(environment, network, num_envs=ENVS, rollout_length=STEPS, discount=DISCOUNT, **fields)
+    params, state = actor.init(jax.random.key(0))
+    state, _ = actor.collect(params, state, jax.random.key(1))
+    after, second = actor.collect(params, state, jax.random.key(2))
+    np.testing.assert_allclose(actor.prepare(state, second.raw_observation), second.observation, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actor.rescale(after, second.raw_reward), second.reward, rtol=1e-5)
+    assert second.raw_reward.min() < -2.0 < -1.0 == second.reward.min()
+
+
 def test_a_squashed_action_is_stored_before_it_is_squashed():
     environment = make("Pendulum-v1")
     network = ActorCritic(environment.observation_space, environment.action_space, (8,), kind="tanh_gaussian")

@@ -21,16 +21,15 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purerl import trees
 from purerl.algorithms.config import check_config, name_of
 from purerl.algorithms.policy_gradient.checks import check_actor, check_minibatches
 from purerl.networks.heads import PolicyKind, actor_critic, join_parameters, split_parameters
 from purerl.networks.recurrent import Core
 from purerl.networks.torsos import Activation
-from purerl.operators.natural_gradient import conjugate_gradient, fisher_vector_product, natural_step
-from purerl.operators.policy_gradient import clipped_surrogate, standardize, value_loss
-from purerl.optimizers import clipped_adam, descend
-from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over, what_acts
+from purerl.operators.policy_gradient import clipped_surrogate, standardize
+from purerl.optimizers import clipped_adam
+from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, what_acts
+from purerl.trust_region import trust_region_step, value_fit
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
 
@@ -99,15 +98,6 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-class Tried(struct.PyTreeNode):
-    """What the line search passes on: the step found, and what it brings."""
-
-    step: Params
-    accepted: Array
-    gain: Array  # of L
-    kl: Array
-
-
 def make(environment: Environment, config: Config) -> Algorithm:
     """TRPO on `environment`, with discrete actions, several discrete ones at once, or a vector of continuous ones.
 
@@ -128,6 +118,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         reward_clip=config.reward_clip,
     )
     optimizer = clipped_adam(config.value_learning_rate, config.adam_epsilon, jnp.inf)
+    fit_value = value_fit(network, optimizer, config)
 
     def improve_policy(params: Params, samples: Sequences, memory: Memory) -> tuple[Params, Metrics]:
         """One step within the trust region."""
@@ -149,47 +140,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
         def mean_kl(actor_params: Params) -> Array:
             return jnp.mean(old.kl(distribution(actor_params)))
 
-        def product(vector: Params) -> Params:
-            return fisher_vector_product(mean_kl, old_params, vector, config.damping)
-
-        before, gradient = jax.value_and_grad(objective)(old_params)
-        direction = conjugate_gradient(product, gradient, config.conjugate_gradient_steps)
-        full_step = natural_step(gradient, direction, product(direction), config.max_kl)
-
-        def attempt(scale: Array) -> Tried:
-            step = jax.tree.map(lambda x: scale * x, full_step)
-            new_params = jax.tree.map(jnp.add, old_params, step)
-            gain, kl = objective(new_params) - before, mean_kl(new_params)
-            good = (gain > 0.0) & (kl <= config.max_kl) if config.line_search else jnp.isfinite(kl)
-            return Tried(step, good, gain, kl)
-
-        def search(best: Tried, scale: Array) -> tuple[Tried, None]:
-            tried = attempt(scale)
-            better = ~best.accepted & tried.accepted
-            return trees.where(better, tried, best), None
-
-        nothing = Tried(jax.tree.map(jnp.zeros_like, full_step), jnp.zeros((), bool), jnp.zeros(()), jnp.zeros(()))
-        lengths = config.backtrack_factor ** jnp.arange(config.backtracks if config.line_search else 1)
-        found, _ = jax.lax.scan(search, nothing, lengths)
-        return join_parameters(jax.tree.map(jnp.add, old_params, found.step), critic_params), {
-            "kl": found.kl,
-            "surrogate_gain": found.gain,
-            "accepted": found.accepted.astype(jnp.float32),
-            "entropy": jnp.mean(old.entropy()),
-        }
-
-    def loss(params: Params, batch: Sequences, memory: Memory) -> Array:
-        value = apply(params, batch.observation, memory, batch.reset, method=network.value)
-        return value_loss(value.reshape(-1), batch.target.reshape(-1))
-
-    def fit_value(carry: tuple[Params, optax.OptState], batch: Sequences, memory: Memory):
-        params, optimizer_state = carry
-        actor_params, critic_params = split_parameters(params)
-        error, gradients = jax.value_and_grad(
-            lambda critic_params: loss(join_parameters(actor_params, critic_params), batch, memory)
-        )(critic_params)
-        critic_params, optimizer_state = descend(optimizer, critic_params, optimizer_state, gradients)
-        return (join_parameters(actor_params, critic_params), optimizer_state), {"value_loss": error}
+        actor_params, metrics = trust_region_step(old_params, objective, mean_kl, config)
+        return join_parameters(actor_params, critic_params), metrics | {"entropy": jnp.mean(old.entropy())}
 
     def init(key: Key) -> State:
         actor_key, key = jax.random.split(key)
@@ -203,11 +155,9 @@ def make(environment: Environment, config: Config) -> Algorithm:
         advantage = advantages(rollout, config.discount, config.trace_decay)
         samples = as_sequences(rollout, advantage, config.core != "none")
         params, metrics = improve_policy(state.params, samples, memory)
-        (params, optimizer_state), fit = pass_over(
-            fit_value, (params, state.optimizer), update_key, samples, memory, config.epochs, config.minibatches
-        )
+        params, optimizer_state, fit = fit_value(params, state.optimizer, update_key, samples, memory)
         state = State(params, optimizer_state, collector_state, state.key)
-        return state, metrics | jax.tree.map(jnp.mean, fit) | collector_state.environments.statistics.metrics()
+        return state, metrics | fit | collector_state.environments.statistics.metrics()
 
     def policy(state: State, greedy: bool = True) -> Policy:
         return actor.policy(state.params, state.collector, greedy)
