@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from purerl import action_values, experience, rollout, trust_region
+from purerl.algorithms.continuous_control import naf
 from purerl.algorithms.policy_gradient import a2c, ppo, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
@@ -21,6 +22,7 @@ from purerl.operators import (
     least_squares,
     policy_gradient,
     q_lambda,
+    quadratic,
     returns,
     score_function,
     sequence_returns,
@@ -32,7 +34,7 @@ from purerl.operators import tabular as operators_tabular
 from purerl.planning import backups, soft_dynamic_programming
 from purerl.replay import priorities, ranks
 from tests import test_action_values, test_distributions
-from tests.algorithms import test_r2d2
+from tests.algorithms import test_naf, test_r2d2
 from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_reinforce import check_padding
@@ -46,6 +48,7 @@ from tests.operators import (
     test_distributional,
     test_least_squares,
     test_q_lambda,
+    test_quadratic,
     test_returns,
     test_score_function,
     test_sequence_returns,
@@ -294,6 +297,17 @@ MUTANTS = [
     (score_function, "return before + behind", "return before", test_score_function.check_baselines),
     (score_function, "counted = mask", "counted = jnp.ones_like(mask)", test_score_function.check_baselines),
     (score_function, "jnp.exp(so_far[-1])", "jnp.exp(so_far[0])", test_score_function.check_ratios),
+    (quadratic, "-0.5 * jnp.sum", "0.5 * jnp.sum", test_quadratic.check_quadratic),
+    (quadratic, "...ij,...i->...j", "...ij,...j->...i", test_quadratic.check_quadratic),
+    (quadratic, "jnp.where(diagonal, jnp.exp(", "jnp.where(diagonal, (", test_quadratic.check_quadratic),
+    (naf, "batch.reward + batch.discount *", "batch.reward - batch.discount *", test_naf.check_iteration),
+    (naf, "quadratic(learner.target_params,", "quadratic(learner.params,", test_naf.check_iteration),
+    (
+        naf,
+        "(learner.params, learner.target_params,",
+        "(learner.target_params, learner.params,",
+        test_naf.check_iteration,
+    ),
     (score_function, "/ mask.shape[1]", "/ jnp.sum(mask)", test_score_function.check_surrogate),
 ]
 

@@ -94,6 +94,7 @@ SMALL_CONTINUOUS = {
     "widths": (8,),
     "critic_widths": (8,),
 }
+SMALL_ONE_NETWORK = {name: value for name, value in SMALL_CONTINUOUS.items() if name != "critic_widths"}
 SMALL_TABULAR = {"steps_per_iteration": 20, "epsilon_start": 0.5, "initial_value": 0.5}
 EPSILON = ("epsilon_start", "epsilon_end")
 TEMPERATURE = ("temperature_start", "temperature_end")
@@ -216,6 +217,13 @@ CASES: dict[str, Case] = {
         "Pendulum-v1",
         SMALL_CONTINUOUS | {"noise_end": 0.2, "target_noise_clip": 0.1},
         idle=PRIORITIES,
+        wrong_environment="CartPole-v1",
+    ),
+    "naf": Case(
+        "naf",
+        "Pendulum-v1",
+        SMALL_ONE_NETWORK
+        | {"sampling": "proportional", "n_step": 2, "noise_reversion": 0.15, "normalize_observations": True},
         wrong_environment="CartPole-v1",
     ),
     "ppo": Case(
