@@ -5,8 +5,9 @@
 
 CartPole-v1 without its two velocities is the standard test of recurrent policies: one observation does not say which
 way the pole moves, two do. PPO without a memory, with the last four observations at once, and with a GRU or LSTM core
-learn from the same number of steps with the preset of CartPole; those with a core in 16 environments for 64 steps
-instead of 8 for 128, since their minibatches are whole environments.
+learn from the same number of steps with the preset of CartPole, without its entropy bonus and with normalised
+observations (the pole's angle changes by hundredths from step to step); those with a core in 16 environments for 64
+steps instead of 8 for 128, since their minibatches are whole environments.
 """
 
 import json
@@ -62,6 +63,7 @@ def main(
     kinds = {name: KINDS[name] for name in ("no memory", "GRU")} if quick else KINDS
     seeds, total_steps = (2, 20_000) if quick else (seeds, total_steps)
     preset = presets.load("ppo", "CartPole-v1")
+    preset = preset | {"normalize_observations": True, "entropy_coefficient": 0.0}
     preset.pop("total_steps")
     out.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")

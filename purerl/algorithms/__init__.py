@@ -23,6 +23,7 @@ ALGORITHMS: dict[str, str] = {
     "rainbow": "purerl.algorithms.value_based.rainbow",
     "reinforce": "purerl.algorithms.policy_gradient.reinforce",
     "sac": "purerl.algorithms.continuous_control.sac",
+    "soft_q": "purerl.algorithms.continuous_control.soft_q",
     "td3": "purerl.algorithms.continuous_control.td3",
     "trpo": "purerl.algorithms.policy_gradient.trpo",
 }

@@ -1,5 +1,6 @@
 """Critics, action values that learn side by side: one network with batched parameters."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,22 +13,28 @@ from purerl.networks.torsos import MLP, ImageTorso, as_features, is_image
 from purerl.types import Array, Environment, Space
 
 
-class Critic(nn.Module):
-    """Q(s, a): the hidden layers see observation and action side by side (an image is summed up by a torso first)."""
+class JointReadout(nn.Module):
+    """f(s, x) `[..., *size]` of observations and vectors x `[..., D]`, which the hidden layers see side by side.
+
+    With no `size` it is a number, such as Q(s, a). An image is summed up by a torso first.
+    """
 
     observation_space: Space
     widths: Sequence[int]
     activation: str
     layer_norm: bool
+    size: tuple[int, ...] = ()
+    scale: float = 0.01
 
     @nn.compact
-    def __call__(self, observation: Array, action: Array) -> Array:
+    def __call__(self, observation: Array, vector: Array) -> Array:
         x = as_features(observation, self.observation_space)
         if is_image(self.observation_space):
             x = ImageTorso(self.widths[:1], self.activation, self.layer_norm)(x)
-        x = jnp.concatenate([x, action], axis=-1)
+        x = jnp.concatenate([x, vector], axis=-1)
         x = MLP(self.widths, self.activation, self.layer_norm)(x)
-        return jnp.squeeze(nn.Dense(1, kernel_init=orthogonal(0.01))(x), -1)
+        x = nn.Dense(math.prod(self.size), kernel_init=orthogonal(self.scale))(x)
+        return x.reshape(*x.shape[:-1], *self.size)
 
 
 class Critics(nn.Module):
@@ -44,9 +51,10 @@ class Critics(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Array, action: Array) -> Array:
-        return _batched(Critic, self.members)(
+        critic = _batched(JointReadout, self.members)(
             self.observation_space, tuple(self.widths), self.activation, self.layer_norm
-        )(observation, action)
+        )
+        return critic(observation, action)
 
 
 class DiscreteCritics(nn.Module):

@@ -212,6 +212,13 @@ CASES: dict[str, Case] = {
         SMALL_CONTINUOUS | {"automatic_temperature": False},
         idle=(*PRIORITIES, "target_entropy", "discrete_target_entropy", "temperature_learning_rate"),
     ),
+    "soft_q": Case(
+        "soft_q",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS | {"value_actions": 4, "particles": 3, "policy_delay": 2},
+        idle=PRIORITIES,
+        wrong_environment="CartPole-v1",
+    ),
     "td3": Case(
         "td3",
         "Pendulum-v1",

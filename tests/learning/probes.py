@@ -10,6 +10,7 @@ import numpy as np
 from purerl.algorithms.value_based import dqn
 from purerl.environments import make
 from purerl.evaluate import evaluate
+from purerl.networks.critics import critics
 from purerl.networks.heads import ActorCritic
 from purerl.networks.recurrent import RecurrentQNetwork
 from purerl.train import train
@@ -28,6 +29,21 @@ DQN: dict[str, Any] = {
     "warm_up_steps": 64,
     "target_period": 40,
     "widths": (32,),
+    "discount": DISCOUNT,
+}
+OFF_POLICY: dict[str, Any] = {
+    "learning_rate": 5e-3,
+    "critic_learning_rate": 1e-2,
+    "anneal_learning_rate": True,
+    "num_envs": 4,
+    "steps_per_iteration": 2,
+    "update_to_data": (1, 2),
+    "batch_size": 32,
+    "replay_capacity": 512,
+    "warm_up_steps": 64,
+    "target_rate": 0.05,
+    "widths": (32,),
+    "critic_widths": (32,),
     "discount": DISCOUNT,
 }
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -81,8 +97,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "widths": (32,),
         "discount": DISCOUNT,
     },
+    "ddpg": OFF_POLICY,
+    "td3": OFF_POLICY,
+    "sac": OFF_POLICY | {"automatic_temperature": False, "temperature": 1e-3},
 }
-ITERATIONS = dict.fromkeys(("dqn", "c51", "qr_dqn", "iqn", "rainbow"), 600) | dict.fromkeys(
+OFF_POLICY_CONTINUOUS = ("ddpg", "td3", "sac")  # to which the values of policies are Q(s, mu(s))
+ITERATIONS = dict.fromkeys(("dqn", "c51", "qr_dqn", "iqn", "rainbow", *OFF_POLICY_CONTINUOUS), 600) | dict.fromkeys(
     ("ppo", "pqn", "a2c", "trpo", "reinforce"), 300
 )
 VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
@@ -99,7 +119,8 @@ CONTINUOUS_RETURNS = {"probe/continuous_action": 0.0, "probe/continuous_observat
 
 def learn(module: ModuleType, algorithm: str, probe: str, **overrides: Any) -> tuple[Algorithm, Any]:
     """The algorithm and its states `[SEEDS]` after training on the probe."""
-    one = module.make(make(probe), module.Config(**CONFIGS[algorithm] | overrides))
+    parameters = {"continuous": True} if algorithm in OFF_POLICY_CONTINUOUS and probe in VALUES else {}
+    one = module.make(make(probe, **parameters), module.Config(**CONFIGS[algorithm] | overrides))
     keys = jax.random.split(jax.random.key(0), SEEDS)
     return one, jax.jit(jax.vmap(lambda key: train(one, key, ITERATIONS[algorithm]).state))(keys)
 
@@ -121,6 +142,9 @@ def state_value(one: Algorithm, state: Any, observation: jax.Array) -> jax.Array
         )
         resets = jnp.zeros(1, bool)
         return jnp.max(network.apply(state.params, network.initial_memory(()), observation[None], resets)[1])
+    if one.name in OFF_POLICY_CONTINUOUS:
+        _, action = one.policy(state).act(jax.random.key(0), (), observation)  # from bound to bound is -1 to 1 here
+        return jnp.mean(critics(environment, config).apply(state.critics, observation, action))
     network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
     assert config.core == "none"
     return network.apply(state.params, observation, method=network.value)

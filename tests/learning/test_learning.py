@@ -45,6 +45,7 @@ CLAIMS = [
     Claim("dqn", "Acrobot-v1", -95.0, 7),
     Claim("pqn", "Acrobot-v1", -95.0, 7),
     Claim("ppo", "Pendulum-v1", -200.0, 7),
+    Claim("trpo", "Pendulum-v1", -200.0, 7),
     Claim("ppo", "MountainCar-v0", -120.0, 7),
     Claim("dqn", "Catch-bsuite", 1.0, 8),
     Claim("dqn", "MountainCar-v0", -120.0, 7),

@@ -5,7 +5,8 @@ import pytest
 from purerl.algorithms import load
 from tests.learning import probes
 
-WHOLE = [name for name in probes.CONFIGS if name not in (*probes.SAME_BUT_FOR_THE_HEAD, "reinforce")]
+ELSEWHERE = (*probes.SAME_BUT_FOR_THE_HEAD, "reinforce", *probes.OFF_POLICY_CONTINUOUS)
+WHOLE = [name for name in probes.CONFIGS if name not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("probe", probes.VALUES)
@@ -26,6 +27,12 @@ def test_values_of_other_heads(name, probe):
     probes.check_values(load(name), name, probe)  # asserts
 
 
+@pytest.mark.parametrize("probe", ["probe/discount", "probe/observation", "probe/truncation", "probe/successor"])
+@pytest.mark.parametrize("name", probes.OFF_POLICY_CONTINUOUS)
+def test_values_of_continuous_actions(name, probe):
+    probes.check_values(load(name), name, probe)  # asserts
+
+
 @pytest.mark.parametrize("probe", probes.RETURNS)
 @pytest.mark.parametrize("name", [*WHOLE, "reinforce"])
 def test_returns(name, probe):
@@ -33,7 +40,7 @@ def test_returns(name, probe):
 
 
 @pytest.mark.parametrize("probe", probes.CONTINUOUS_RETURNS)
-@pytest.mark.parametrize("name", ["ppo", "trpo"])
+@pytest.mark.parametrize("name", ["ppo", "trpo", *probes.OFF_POLICY_CONTINUOUS])
 def test_continuous_actions(name, probe):
     probes.check_return(load(name), name, probe, probes.CONTINUOUS_RETURNS[probe])  # asserts
 
@@ -41,6 +48,10 @@ def test_continuous_actions(name, probe):
 @pytest.mark.parametrize("policy", ["state_gaussian", "tanh_gaussian", "beta", "mixture"])
 def test_every_policy_of_continuous_actions(policy):
     probes.check_return(load("ppo"), "ppo", "probe/continuous_observation_action", 0.0, policy=policy)  # asserts
+
+
+def test_discrete_actions_of_sac():
+    probes.check_return(load("sac"), "sac", "probe/observation_action", 1.0)  # asserts
 
 
 def test_several_discrete_actions_at_once():
