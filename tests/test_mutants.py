@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from purerl import action_values, experience, rollout, trust_region
-from purerl.algorithms.continuous_control import naf
+from purerl.algorithms.continuous_control import naf, qt_opt
 from purerl.algorithms.policy_gradient import a2c, ppo, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
@@ -20,6 +20,7 @@ from purerl.networks import noisy, q_network, recurrent
 from purerl.operators import (
     distributional,
     least_squares,
+    maximization,
     policy_gradient,
     q_lambda,
     quadratic,
@@ -34,7 +35,7 @@ from purerl.operators import tabular as operators_tabular
 from purerl.planning import backups, soft_dynamic_programming
 from purerl.replay import priorities, ranks
 from tests import test_action_values, test_distributions
-from tests.algorithms import test_naf, test_r2d2
+from tests.algorithms import test_naf, test_qt_opt, test_r2d2
 from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_reinforce import check_padding
@@ -47,6 +48,7 @@ from tests.operators import (
     checks,
     test_distributional,
     test_least_squares,
+    test_maximization,
     test_q_lambda,
     test_quadratic,
     test_returns,
@@ -308,6 +310,19 @@ MUTANTS = [
         "(learner.target_params, learner.params,",
         test_naf.check_iteration,
     ),
+    (maximization, "jnp.maximum(jnp.std(", "jnp.minimum(jnp.std(", test_maximization.check_cross_entropy),
+    (maximization, "jax.lax.top_k(values,", "jax.lax.top_k(-values,", test_maximization.check_cross_entropy),
+    (
+        maximization,
+        "jnp.clip(mean + spread * jax.random.normal(key, (samples, size)), -1.0, 1.0)",
+        "(mean + spread * jax.random.normal(key, (samples, size)))",
+        test_maximization.check_the_box,
+    ),
+    (maximization, "jnp.where(pressed, 0.0, gradient)", "gradient", test_maximization.check_gradient),
+    (maximization, "actions + step * gradient", "actions - step * gradient", test_maximization.check_gradient),
+    (qt_opt, "jnp.minimum(value, q(", "jnp.maximum(value, q(", test_qt_opt.check_iteration),
+    (qt_opt, "batch.reward + batch.discount *", "batch.reward +", test_qt_opt.check_iteration),
+    (qt_opt, "learner.average, learner.lagged)", "learner.lagged, learner.lagged)", test_qt_opt.check_lag),
     (score_function, "/ mask.shape[1]", "/ jnp.sum(mask)", test_score_function.check_surrogate),
 ]
 

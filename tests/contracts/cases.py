@@ -258,6 +258,23 @@ CASES: dict[str, Case] = {
     ),
     "trpo": Case("trpo", "CartPole-v1", SMALL_TRPO | {"max_kl": 1e-4}, idle=("backtrack_factor", "reward_clip")),
     "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
+    "qt_opt": Case(
+        "qt_opt",
+        "Pendulum-v1",
+        SMALL_ONE_NETWORK
+        | {"lag_period": 16, "samples": 8, "elites": 3, "search_iterations": 3, "deviation_floor": 0.5}
+        | {"noise_end": 0.2, "normalize_observations": True},
+        idle=(*PRIORITIES, "search_step_size"),
+        wrong_environment="CartPole-v1",
+    ),
+    "qt_opt, by gradient, double": Case(
+        "qt_opt",
+        "Pendulum-v1",
+        SMALL_ONE_NETWORK
+        | {"maximizer": "gradient", "target": "double", "samples": 3, "search_iterations": 3, "activation": "tanh"}
+        | {"noise_reversion": 0.15, "sampling": "proportional", "n_step": 2},
+        idle=("search_deviation", "deviation_floor"),
+    ),
     "reinforce": Case("reinforce", "CartPole-v1", SMALL_REINFORCE, idle=("baseline_constant",)),
     "reinforce, off policy": Case(
         "reinforce",
