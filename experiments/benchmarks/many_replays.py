@@ -1,28 +1,33 @@
 """Does the size of the replay cost anything when many agents train in one program?
 
     python experiments/benchmarks/many_replays.py            # about two minutes on two cores, 1.5 GB of memory
+    python experiments/benchmarks/many_replays.py --algorithm sac    # about five minutes, 3 GB
     python experiments/benchmarks/many_replays.py --quick    # small replays, little work: shows that it runs
 
-64 vmapped DQN agents on CartPole-v1, each with a replay of its own of 10,000 or of 100,000 steps, full before the
-clock starts. Both programs take turns, and their ratio is taken round by round. A copy of the replays anywhere in
-the program would show in its working memory, which the compiler reports: it does not grow with the capacity.
+64 vmapped DQN agents on CartPole-v1, each with a replay of its own of 10,000 or of 100,000 steps, or 32 SAC agents on
+Pendulum-v1 with 100,000 or 1,000,000, full before the clock starts. Both programs take turns, and their ratio is taken
+round by round. A copy of the replays anywhere in the program would show in its working memory, which the compiler
+reports: it does not grow with the capacity.
 """
 
 import json
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import tyro
 
 from purerl import dqn, make
+from purerl.algorithms.continuous_control import sac
 from purerl.experience import Sampling
 from purerl.host.compilation import compiler_options
 from purerl.train import advance, start
 from purerl.trees import nbytes
+from purerl.types import Algorithm
 
 
 class Case(NamedTuple):
@@ -34,29 +39,67 @@ class Case(NamedTuple):
     working_bytes: int
 
 
-def make_case(capacity: int, agents: int, iterations: int, sampling: Sampling) -> Case:
-    """`agents` DQN agents with full replays, to be trained for `iterations` at a time."""
+class Setting(NamedTuple):
+    """Who learns what, in how many copies, and from how much."""
+
+    agents: int
+    environment: str
+    capacities: tuple[int, int]
+    make: Callable[[int, Sampling], Algorithm]  # of a capacity and a way of sampling
+
+
+def many_dqn(capacity: int, sampling: Sampling) -> Algorithm:
+    """Nothing is learned: all programs go on seeing the short episodes of a random policy."""
     config = dqn.Config(
-        learning_rate=1e-9,  # nothing is learned: all programs go on seeing the short episodes of a random policy
+        learning_rate=1e-9,
         num_envs=10,
         batch_size=32,
         replay_capacity=capacity,
         warm_up_steps=capacity,
         sampling=sampling,
     )
-    algorithm = dqn.make(make("CartPole-v1"), config)
+    return dqn.make(make("CartPole-v1"), config)
+
+
+def many_sac(capacity: int, sampling: Sampling) -> Algorithm:
+    """Ten environments with one update for ten steps, as above."""
+    config = sac.Config(
+        num_envs=10,
+        steps_per_iteration=1,
+        update_to_data=(1, 10),
+        batch_size=32,
+        replay_capacity=capacity,
+        warm_up_steps=capacity,
+        sampling=sampling,
+        widths=(64, 64),
+        critic_widths=(64, 64),
+    )
+    return sac.make(make("Pendulum-v1"), config)
+
+
+SETTINGS = {
+    "dqn": Setting(64, "CartPole-v1", (10_000, 100_000), many_dqn),
+    "sac": Setting(32, "Pendulum-v1", (100_000, 1_000_000), many_sac),
+}
+
+
+def make_case(algorithm: Algorithm, agents: int, iterations: int) -> Case:
+    """`agents` agents with full replays, to be trained for `iterations` at a time."""
     go = partial(advance, algorithm, iterations=iterations, total_iterations=10**6)
     training = jax.jit(jax.vmap(partial(start, algorithm)))(jax.random.split(jax.random.key(0), agents))
     lowered = jax.jit(jax.vmap(lambda t, first: go(t, first)[:2], (0, None)), donate_argnums=0).lower(
         training, jax.ShapeDtypeStruct((), jnp.int32)
     )
     program = lowered.compile(compiler_options=compiler_options())
-    return Case(program, training, nbytes(training.state.replay), program.memory_analysis().temp_size_in_bytes)
+    replay = getattr(training.state, "interaction", training.state).replay
+    return Case(program, training, nbytes(replay), program.memory_analysis().temp_size_in_bytes)
 
 
-def measure(capacities: tuple[int, int], agents: int, iterations: int, repeats: int, sampling: Sampling) -> dict:
+def measure(setting: Setting, iterations: int, repeats: int, sampling: Sampling) -> dict:
     """Microseconds per environment step of one agent, by capacity, the ratio, and the memory."""
-    cases = {capacity: make_case(capacity, agents, iterations, sampling) for capacity in capacities}
+    agents, capacities = setting.agents, setting.capacities
+    algorithms = {capacity: setting.make(capacity, sampling) for capacity in capacities}
+    cases = {capacity: make_case(one, agents, iterations) for capacity, one in algorithms.items()}
     carried = {capacity: case.training for capacity, case in cases.items()}
     seconds: dict[int, list[float]] = {capacity: [] for capacity in capacities}
     for repeat in range(repeats + 1):
@@ -68,7 +111,7 @@ def measure(capacities: tuple[int, int], agents: int, iterations: int, repeats: 
             if repeat:
                 seconds[capacity].append(time.perf_counter() - began)
     small, large = capacities
-    steps = agents * iterations * cases[small].training.state.environments.observation.shape[1]
+    steps = agents * iterations * algorithms[small].env_steps_per_iteration
     return {
         "sampling": sampling,
         "agents": agents,
@@ -79,21 +122,28 @@ def measure(capacities: tuple[int, int], agents: int, iterations: int, repeats: 
     }
 
 
-def main(quick: bool = False, agents: int = 64, repeats: int = 11) -> None:
+def main(
+    quick: bool = False, algorithm: Literal["dqn", "sac"] = "dqn", agents: int | None = None, repeats: int = 11
+) -> None:
     """Measure and print one line of JSON per way of sampling.
 
     Args:
         quick: few agents, small replays, two rounds.
-        agents: vmapped, each with a replay of its own.
+        algorithm: who learns.
+        agents: vmapped, each with a replay of its own (default: 64 of DQN, 32 of SAC).
         repeats: rounds, of which the medians count.
     """
-    capacities, iterations = (10_000, 100_000), 200
+    setting, iterations = SETTINGS[algorithm], 200
+    setting = setting._replace(agents=agents or setting.agents)
     if quick:
-        capacities, iterations, agents, repeats = (1_000, 10_000), 20, 4, 2
+        setting, iterations, repeats = setting._replace(agents=4, capacities=(1_000, 10_000)), 20, 2
     device = jax.devices()[0].device_kind
-    print(f"{device}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}, CartPole-v1; bound of the ratio: 1.1")
+    print(
+        f"{device}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}, {algorithm} on {setting.environment}; bound of "
+        f"the ratio: 1.1"
+    )
     for sampling in ("uniform", "proportional"):
-        print(json.dumps(measure(capacities, agents, iterations, repeats, sampling)), flush=True)
+        print(json.dumps(measure(setting, iterations, repeats, sampling)), flush=True)
 
 
 if __name__ == "__main__":
