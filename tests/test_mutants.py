@@ -12,12 +12,13 @@ import pytest
 
 from purerl import action_values, experience, rollout, trust_region
 from purerl.algorithms.continuous_control import naf, qt_opt
-from purerl.algorithms.policy_gradient import a2c, ppo, reinforce, trpo
+from purerl.algorithms.policy_gradient import a2c, ppo, q_prop, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
 from purerl.distributions import bounded
 from purerl.networks import noisy, q_network, recurrent
 from purerl.operators import (
+    control_variate,
     distributional,
     least_squares,
     maximization,
@@ -38,6 +39,7 @@ from tests import test_action_values, test_distributions
 from tests.algorithms import test_naf, test_qt_opt, test_r2d2
 from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
+from tests.algorithms.test_q_prop import check_critic, check_gradient
 from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
 from tests.algorithms.test_trpo import check_divergence
@@ -46,6 +48,7 @@ from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
 from tests.operators import (
     checks,
+    test_control_variate,
     test_distributional,
     test_least_squares,
     test_maximization,
@@ -293,6 +296,11 @@ MUTANTS = [
     (trust_region, "(gain > 0.0) & (kl <= config.max_kl)", "(gain > 0.0)", check_bound),
     (trust_region, "(gain > 0.0) & (kl <= config.max_kl)", "(kl <= config.max_kl)", check_gain),
     (trpo, "old.kl(distribution(actor_params))", "distribution(actor_params).kl(old)", check_divergence),
+    (control_variate, " + control.eta * expected", "", test_control_variate.check_unbiased),
+    (control_variate, "* (action - mean)", "* action", test_control_variate.check_linear_advantage),
+    (control_variate, "jnp.maximum(sign, 0.0)", "jnp.abs(sign)", test_control_variate.check_weights),
+    (q_prop, " / (jnp.std(estimated) + 1e-8)", "", check_gradient),
+    (q_prop, "terminated=rollout.terminated,", "terminated=rollout.terminated | rollout.truncated,", check_critic),
     (a2c, "optimizer, shared.params,", "optimizer, params,", check_stale_gradients),
     (reinforce, "mask = until_done(", "mask = jnp.ones_like(", check_padding),
     (score_function, "jnp.full_like(earned, discount)", "jnp.ones_like(earned)", test_score_function.check_returns),

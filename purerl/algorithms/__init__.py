@@ -18,6 +18,7 @@ ALGORITHMS: dict[str, str] = {
     "ppo": "purerl.algorithms.policy_gradient.ppo",
     "pqn": "purerl.algorithms.value_based.pqn",
     "q_learning": "purerl.algorithms.tabular.q_learning",
+    "q_prop": "purerl.algorithms.policy_gradient.q_prop",
     "qr_dqn": "purerl.algorithms.value_based.qr_dqn",
     "r2d2": "purerl.algorithms.value_based.r2d2",
     "rainbow": "purerl.algorithms.value_based.rainbow",

@@ -82,6 +82,14 @@ SMALL_TRPO = SMALL_ON_POLICY | {
     "conjugate_gradient_steps": 3,
     "entropy_coefficient": 0.01,
 }
+SMALL_Q_PROP = SMALL_TRPO | {
+    "max_kl": 1e-4,
+    "normalize_observations": True,
+    "update_to_data": (1, 4),
+    "batch_size": 8,
+    "replay_capacity": 128,
+    "critic_widths": (8,),
+}
 SMALL_REINFORCE = {"num_envs": 4, "episode_length": 16, "value_updates": 2, "max_gradient_norm": 0.05, "widths": (16,)}
 SMALL_CONTINUOUS = {
     "num_envs": 2,
@@ -257,6 +265,9 @@ CASES: dict[str, Case] = {
         idle=("rmsprop_decay", "reward_clip"),
     ),
     "trpo": Case("trpo", "CartPole-v1", SMALL_TRPO | {"max_kl": 1e-4}, idle=("backtrack_factor", "reward_clip")),
+    "q_prop": Case(
+        "q_prop", "Pendulum-v1", SMALL_Q_PROP, idle=("backtrack_factor", "reward_clip"), wrong_environment="CartPole-v1"
+    ),
     "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
     "qt_opt": Case(
         "qt_opt",
