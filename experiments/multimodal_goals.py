@@ -4,8 +4,9 @@
     python experiments/multimodal_goals.py --quick      # a minute, most of it compiling; learns little
 
 A point starts in the middle of a square between four goals (Haarnoja et al., 2017). DDPG, SAC and soft Q-learning learn
-from the same number of steps; then each plays two hundred episodes as it acts in training (DDPG with its noise). SAC's
-policy is a Gaussian and chooses among goals by a wide one in the middle; soft Q-learning's sampler has a peak for each.
+from the same number of steps; then each plays two hundred episodes by its policy from exactly the middle (DDPG's policy
+is deterministic). SAC's policy is a Gaussian and chooses among goals by a wide one in the middle; soft
+Q-learning's sampler has a peak for each.
 """
 
 import json
@@ -59,7 +60,7 @@ def main(
     numbers: dict[str, Any] = {"total_steps": total_steps, "seeds": seeds}
     for axis, (name, (algorithm, fields)) in zip(axes, AGENTS.items(), strict=True):
         module = load(algorithm)
-        one = module.make(four_goals(), module.Config(**fields))
+        one = module.make(four_goals(start_deviation=0.0), module.Config(**fields))
         keys = jax.random.split(jax.random.key(0), seeds)
         paths, arrived, returns = jax.jit(jax.vmap(lambda key, one=one: learn_and_play(one, key, total_steps)))(keys)
         shares = shares_of_goals(np.asarray(paths), np.asarray(arrived))  # [seeds, 4]
@@ -77,11 +78,12 @@ def main(
 
 
 def learn_and_play(one: Algorithm, key: jax.Array, total_steps: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Paths `[episodes, T, 2]`, whether each has arrived, and returns, of episodes as training plays them."""
+    """Paths `[episodes, T, 2]`, whether each has arrived, and returns, of episodes that the policy plays."""
     environment = one.environment
     assert environment is not None
     train_key, play_key = jax.random.split(key)
-    policy = one.policy(train(one, train_key, total_steps // one.env_steps_per_iteration).state, greedy=False)
+    state = train(one, train_key, total_steps // one.env_steps_per_iteration).state
+    policy = one.policy(state, greedy=one.name == "ddpg")
 
     def play(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         reset_key, key = jax.random.split(key)

@@ -1,19 +1,21 @@
 """What an off-policy learner remembers, and the transitions it reads from it.
 
 Single steps are stored; transitions over n steps are put together when they are read. Uniform and prioritised sampling,
-one step or many, with the successor stored or shared with the next step: all of them give the same `Batch`.
+one step or many, with the successor stored or shared with the next step: all of them give the same `Batch`. Where the
+observation holds a goal, transitions may be read with another one in hindsight.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from purerl import trees
 from purerl.operators.returns import n_step_return
 from purerl.replay import ReplayState, importance_weights, proportional, rank_based, uniform_replay
 from purerl.replay.priorities import PriorityState
-from purerl.types import Array, Environment, Key, Observation
+from purerl.types import Array, Environment, Goals, Key, Observation
 
 Sampling = Literal["uniform", "proportional", "rank"]
 
@@ -28,6 +30,7 @@ class Step(NamedTuple):
     truncated: Array
     successor: Observation | None  # the true successor; None where it is read from the next step
     mask: Array | None = None  # bool [members]: which members of an ensemble learn from the step
+    episode_step: Array | None = None  # int32, steps of the episode before it; None where nobody asks
 
 
 class Batch(NamedTuple):
@@ -43,6 +46,20 @@ class Batch(NamedTuple):
     mask: Array | None
 
 
+class Hindsight(NamedTuple):
+    """Hindsight experience replay (Andrychowicz et al., 2017), strategy "future": learn from goals reached later on.
+
+    A share of the sampled transitions gets the goal that the successor of a step of the same episode achieved, and the
+    reward that goes with it. The step is drawn uniformly from the transition itself and the later ones, as far as they
+    have been written. An episode that ended before `max_steps` may make that draw miss; then it is the transition's
+    own successor. A draw costs one more trip to the replay, whatever its capacity.
+    """
+
+    goals: Goals
+    fraction: float | Array  # of the transitions, in [0, 1]; k / (k + 1) for k new goals per old one
+    max_steps: int  # no episode is longer
+
+
 class Experience(NamedTuple):
     """The replay and, if it is prioritised, the priorities, which change at every update and are kept apart from it."""
 
@@ -52,7 +69,9 @@ class Experience(NamedTuple):
     update: Callable[..., PriorityState | None]  # update(priorities, slots, surprise)
 
 
-def example_step(environment: Environment, share_observations: bool = False, members: int = 1) -> Step:
+def example_step(
+    environment: Environment, share_observations: bool = False, members: int = 1, hindsight: bool = False
+) -> Step:
     """One step of zeros: its shapes and types are what the replay stores."""
     observation = jnp.zeros(environment.observation_space.shape, environment.observation_space.dtype)
     no = jnp.zeros((), bool)
@@ -64,6 +83,7 @@ def example_step(environment: Environment, share_observations: bool = False, mem
         truncated=no,
         successor=None if share_observations else observation,
         mask=None if members == 1 else jnp.zeros(members, bool),
+        episode_step=jnp.zeros((), jnp.int32) if hindsight else None,
     )
 
 
@@ -78,6 +98,7 @@ def experience(
     sampling: Sampling = "uniform",
     priority_exponent: float | Array = 0.6,
     priority_epsilon: float | Array = 1e-6,
+    hindsight: Hindsight | None = None,
 ) -> Experience:
     """The experience of `num_envs` environments, written a block of steps at a time (time first), read n steps long.
 
@@ -99,8 +120,10 @@ def experience(
         sampling: uniform, or by priority: proportional to it or by its rank (Schaul et al., 2016).
         priority_exponent: alpha of `P(i) = p_i^alpha / sum_j p_j^alpha`, in [0, 1].
         priority_epsilon: added to |error|, so that nothing is never sampled, > 0.
+        hindsight: read a share of the transitions with other goals; `example` must have `successor` and `episode_step`.
 
-    Raises ValueError if the transitions are longer than what is kept.
+    Raises ValueError if the transitions are longer than what is kept, or if hindsight lacks what it needs: single steps
+    with their successors and places in the episode.
     """
     shared = example.successor is None
     ahead = n_step - 1 + shared  # steps beyond the first that must have been stored
@@ -108,6 +131,12 @@ def experience(
         raise ValueError(
             f"transitions over {ahead + 1} steps of {num_envs} environments do not fit a replay of {capacity} steps; "
             f"raise its capacity or lower n_step"
+        )
+    if hindsight is not None and (n_step != 1 or shared or example.episode_step is None):
+        raise ValueError(
+            f"hindsight changes the goal of single steps, whose successor and episode_step are stored, but here n_step "
+            f"is {n_step}, successor {'missing' if shared else 'stored'} and episode_step "
+            f"{'missing' if example.episode_step is None else 'stored'}"
         )
     replay = uniform_replay(capacity, block, example, num_envs)
     priorities = None
@@ -132,13 +161,16 @@ def experience(
         importance_exponent: float | Array = 1.0,
     ) -> Batch:
         """`size` transitions from what `written` blocks have left."""
+        slots_key, goals_key = (key, key) if hindsight is None else jax.random.split(key)
         if priorities is None:
-            return read(stored, replay.slots(key, written, size, ahead), weight=None)
-        slots, probability = priorities.sample(priority, key, size)
-        filled = jnp.minimum(written * block, capacity) - ahead * num_envs
-        return read(stored, slots, importance_weights(probability, filled, importance_exponent))
+            first, batch = read(stored, replay.slots(slots_key, written, size, ahead), weight=None)
+        else:
+            slots, probability = priorities.sample(priority, slots_key, size)
+            filled = jnp.minimum(written * block, capacity) - ahead * num_envs
+            first, batch = read(stored, slots, importance_weights(probability, filled, importance_exponent))
+        return batch if hindsight is None else relabel(hindsight, stored, first, batch, goals_key, written)
 
-    def read(stored: ReplayState, slots: Array, weight: Array | None) -> Batch:
+    def read(stored: ReplayState, slots: Array, weight: Array | None) -> tuple[Step, Batch]:
         window = replay.after(slots[:, None], jnp.arange(ahead + 1))
         steps: Step = replay.read(stored, window)  # [N, ahead + 1, ...]
         first = jax.tree.map(lambda x: x[:, 0], steps)
@@ -153,7 +185,7 @@ def experience(
         )
         successors, last = (steps.observation, summed.steps) if shared else (steps.successor, summed.steps - 1)
         successor = jax.vmap(lambda observations, i: observations[i])(successors, last)
-        return Batch(
+        return first, Batch(
             slots=slots,
             observation=first.observation,
             action=first.action,
@@ -163,6 +195,22 @@ def experience(
             weight=weight,
             mask=first.mask,
         )
+
+    def relabel(hindsight: Hindsight, stored: ReplayState, first: Any, batch: Batch, key: Key, written: Array) -> Batch:
+        """A share of the batch, which begins with the steps `first`, with goals achieved later in the same episode."""
+        goals, (steps_key, share_key) = hindsight.goals, jax.random.split(key)
+        left = jnp.minimum(hindsight.max_steps - 1 - first.episode_step, replay.newer(batch.slots, written))
+        onward = jax.random.randint(steps_key, left.shape, 0, left + 1)
+        later = replay.read(stored, replay.after(batch.slots, onward))
+        same_episode = later.episode_step == first.episode_step + onward
+        goal = jax.vmap(goals.achieved)(trees.where(same_episode, later.successor, batch.successor))
+        successor = jax.vmap(goals.replace)(batch.successor, goal)
+        changed = batch._replace(
+            observation=jax.vmap(goals.replace)(batch.observation, goal),
+            reward=jax.vmap(goals.reward)(successor),
+            successor=successor,
+        )
+        return trees.where(jax.random.bernoulli(share_key, hindsight.fraction, left.shape), changed, batch)
 
     def update(priority: PriorityState | None, slots: Array, surprise: Array) -> PriorityState | None:
         return priorities.update(priority, slots, surprise) if priorities else None

@@ -15,7 +15,7 @@ from flax import struct
 from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
-from purerl.experience import Batch, Step, example_step, experience
+from purerl.experience import Batch, Hindsight, Step, example_step, experience
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.replay import ReplayState
 from purerl.replay.priorities import PriorityState
@@ -50,8 +50,11 @@ class Interaction(NamedTuple):
     warm_up_steps: int  # environment steps of init
 
 
-def interaction(environment: Environment, config: Any) -> Interaction:
+def interaction(environment: Environment, config: Any, hindsight: float | Array | None = None) -> Interaction:
     """The interaction that the fields of a learner's `config` describe.
+
+    `hindsight` is the share of the transitions that are learned from with a goal that was achieved later on (see
+    `Hindsight`), which needs an environment with goals; None for none.
 
     The agent acts in [-1, 1] (see `rescale_actions`), which is also what the replay holds. Raw observations are stored
     and normalised when they are read, with the statistics of everything seen so far, as they are for acting.
@@ -66,8 +69,13 @@ def interaction(environment: Environment, config: Any) -> Interaction:
     block = config.num_envs * config.steps_per_iteration
     warm_up_blocks = -(-config.warm_up_steps // block)
     updates = block * config.update_to_data[0] // config.update_to_data[1]
+    relabelling = None
+    if hindsight is not None:
+        if environment.goals is None:
+            raise ValueError(f"hindsight needs an environment with goals, but {environment.name} has none")
+        relabelling = Hindsight(environment.goals, hindsight, environment.max_steps)
     memory = experience(
-        example_step(environment),
+        example_step(environment, hindsight=relabelling is not None),
         capacity=config.replay_capacity,
         block=block,
         num_envs=config.num_envs,
@@ -76,6 +84,7 @@ def interaction(environment: Environment, config: Any) -> Interaction:
         sampling=config.sampling,
         priority_exponent=config.priority_exponent,
         priority_epsilon=config.priority_epsilon,
+        hindsight=relabelling,
     )
 
     def prepare(state: InteractionState, observation: Observation) -> Array:
@@ -86,7 +95,7 @@ def interaction(environment: Environment, config: Any) -> Interaction:
 
         def body(carry: tuple[VectorState, Array], keys: Key) -> tuple[tuple[VectorState, Array], Step]:
             running, noise = carry
-            observation = running.observation
+            observation, episode_step = running.observation, running.episode_length
             action, noise = act(keys[0], prepare(state, observation), noise)
             running, timestep = environments.step(keys[1], running, action)
             done = timestep.terminated | timestep.truncated
@@ -97,6 +106,7 @@ def interaction(environment: Environment, config: Any) -> Interaction:
                 terminated=timestep.terminated,
                 truncated=timestep.truncated,
                 successor=timestep.observation,
+                episode_step=None if relabelling is None else episode_step,
             )
             return (running, trees.where(done, jnp.zeros_like(noise), noise)), step
 

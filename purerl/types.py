@@ -110,6 +110,18 @@ class Timestep(NamedTuple):
     info: dict[str, Array]  # fixed keys; may be empty
 
 
+class Goals(NamedTuple):
+    """What there is to know of an environment whose observation holds the goal of the episode.
+
+    With it, an episode that missed its goal is a lesson about the goals that it did reach (see `purerl.experience`).
+    Nothing else may depend on the goal: not how the environment moves, nor whether an episode terminates.
+    """
+
+    achieved: Callable[[Observation], Array]  # [G]: the goal that has been reached where this is observed
+    replace: Callable[[Observation, Array], Observation]  # the same observation, with another goal [G] to reach
+    reward: Callable[[Observation], Array]  # float32: of arriving where this is observed, with the goal in it
+
+
 class Environment(NamedTuple):
     """One environment, without auto-reset (`vectorize` is the one place that resets)."""
 
@@ -122,6 +134,7 @@ class Environment(NamedTuple):
     parameters: Mapping[str, Any] = {}  # the keyword arguments it was made with, so that it can be made again
     wrappers: tuple[str, ...] = ()  # what was put around it, innermost first, for example ("time_limit(200)",)
     render: Callable[[EnvState], Any] | None = None  # host side: state -> uint8 image [H, W, 3]
+    goals: Goals | None = None  # if the observation holds the goal of the episode
 
 
 class Policy(NamedTuple):

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from purerl import action_values, experience, rollout, trust_region
+from purerl import action_values, experience, interaction, rollout, trust_region
 from purerl.algorithms.continuous_control import naf, qt_opt
 from purerl.algorithms.policy_gradient import a2c, ppo, q_prop, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
@@ -34,7 +34,7 @@ from purerl.operators import (
 )
 from purerl.operators import tabular as operators_tabular
 from purerl.planning import backups, soft_dynamic_programming
-from purerl.replay import priorities, ranks
+from purerl.replay import priorities, ranks, storage
 from tests import test_action_values, test_distributions
 from tests.algorithms import test_naf, test_qt_opt, test_r2d2
 from tests.algorithms.test_a2c import check_stale_gradients
@@ -64,6 +64,7 @@ from tests.operators import (
 from tests.planning import checks as planning_checks
 from tests.replay.test_priorities import check_proportional, check_ranks
 from tests.test_experience import check_transitions
+from tests.test_hindsight import check_goals, check_newer, check_places
 from tests.test_rollout import check_memoryless, check_recurrent
 from tests.test_trust_region import check_bound, check_gain
 
@@ -73,6 +74,7 @@ dqn_constant = partial(probes.check_values, algorithm="dqn", probe="probe/consta
 pqn_successor = partial(probes.check_values, algorithm="pqn", probe="probe/successor")
 shared_transitions = partial(check_transitions, n=4, shared=True, sampling="uniform")
 stored_transitions = partial(check_transitions, n=4, shared=False, sampling="uniform")
+whole_episodes, ended_episodes = (partial(check_goals, terminates=terminates) for terminates in (False, True))
 ppo_action = partial(probes.check_return, algorithm="ppo", probe="probe/action", expected=1.0)
 
 MUTANTS = [
@@ -108,6 +110,16 @@ MUTANTS = [
     (experience, "ended | lost[:, 1:]", "ended | lost[:, :-1]", shared_transitions),
     (experience, "valid = 1.0 - lost[:, 0]", "valid = 1.0 - 0.0 * lost[:, 0]", shared_transitions),
     (experience, "summed.steps - 1", "summed.steps * 0", stored_transitions),
+    (experience, "onward = jax", "onward = -jax", whole_episodes),
+    (experience, "replay.newer(batch.slots, written)", "hindsight.max_steps", whole_episodes),
+    (experience, "jax.random.randint(steps_key, left.shape, 0, left + 1)", "left", whole_episodes),
+    (experience, "same_episode, later.successor", "same_episode, later.observation", whole_episodes),
+    (experience, "reward=jax.vmap(goals.reward)(successor),", "", whole_episodes),
+    (experience, "jax.vmap(goals.replace)(batch.observation, goal)", "batch.observation", whole_episodes),
+    (experience, "bernoulli(share_key, hindsight.fraction", "bernoulli(share_key, 0.5", whole_episodes),
+    (experience, "later.episode_step == first", "later.episode_step != -first", ended_episodes),
+    (storage, "(block // num_envs) - 1", "(block // num_envs)", check_newer),
+    (interaction, "observation, running.episode_length", "observation, 0 * running.episode_length", check_places),
     (returns, "jnp.cumsum(done) - done == 0", "jnp.cumsum(done) == 0", test_returns.check_n_step_return),
     (
         returns,

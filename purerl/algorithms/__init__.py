@@ -20,6 +20,7 @@ ALGORITHMS: dict[str, str] = {
     "q_learning": "purerl.algorithms.tabular.q_learning",
     "q_prop": "purerl.algorithms.policy_gradient.q_prop",
     "qr_dqn": "purerl.algorithms.value_based.qr_dqn",
+    "qt_opt": "purerl.algorithms.continuous_control.qt_opt",
     "r2d2": "purerl.algorithms.value_based.r2d2",
     "rainbow": "purerl.algorithms.value_based.rainbow",
     "reinforce": "purerl.algorithms.policy_gradient.reinforce",

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from purerl.environments import brax, control, finite, gymnax, playground, probes, robo_parking
+from purerl.environments import brax, control, finite, goals, gymnax, playground, probes, robo_parking
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
     flatten_observation,
@@ -57,6 +57,7 @@ class Suite(NamedTuple):
 SUITES: dict[str, Suite] = {
     "": Suite(gymnax.NAMES, gymnax.make, ("gymnax", "six"), "gymnax six"),
     "probe/": Suite(tuple(probes.PROBES), lambda name, **parameters: probes.PROBES[name](**parameters)),
+    "goal/": Suite(tuple(goals.ENVIRONMENTS), lambda name, **parameters: goals.ENVIRONMENTS[name](**parameters)),
     "finite/": Suite(tuple(finite.ENVIRONMENTS), lambda name, **parameters: finite.ENVIRONMENTS[name](**parameters)),
     "brax/": Suite(brax.NAMES, brax.make, ("brax",), "brax"),
     "mjx/": Suite(control.NAMES, control.make, ("mujoco", "mujoco.mjx"), "mujoco mujoco-mjx"),
@@ -100,7 +101,7 @@ def make(name: str, **parameters: Any) -> Environment:
         if importlib.util.find_spec(package) is None:
             raise ImportError(f"{name} needs {package}, which is not installed: pip install {suite.requirement}")
     # Here each environment has a function of its own.
-    own = {"probe/": probes.PROBES, "finite/": finite.ENVIRONMENTS, "mjx/": vars(control)}
+    own = {"probe/": probes.PROBES, "goal/": goals.ENVIRONMENTS, "finite/": finite.ENVIRONMENTS, "mjx/": vars(control)}
     _check_parameters(name, own[prefix][short] if prefix in own else suite.make, parameters)
     return suite.make(short, **parameters)._replace(name=name, parameters=dict(parameters))
 

@@ -226,6 +226,30 @@ def robo_parking(position: np.ndarray, velocity: np.ndarray, goal_radius: float)
     return scene(shapes, -1.6, 1.6, -1.6, 1.6)
 
 
+def goal_point(position: np.ndarray, goal: np.ndarray, tolerance: float) -> np.ndarray:
+    """The square of goal/point_robot with its goal and the robot."""
+    shapes = [
+        line([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)], 0.02, GREY),
+        disc(tuple(goal), float(tolerance), (190, 222, 200)),
+        disc(tuple(goal), 0.015, GREEN),
+        disc(tuple(position), 0.04, BLUE),
+    ]
+    return scene(shapes, -1.1, 1.1, -1.1, 1.1)
+
+
+def goal_arm(joints: np.ndarray, goal: np.ndarray, tolerance: float) -> np.ndarray:
+    """The arm of goal/planar_arm: shoulder, elbow and fingertip (`joints` `[3, 2]`), and its goal."""
+    shoulder, elbow, tip = (tuple(joint) for joint in joints)
+    shapes = [
+        disc(tuple(goal), float(tolerance), (190, 222, 200)),
+        disc(tuple(goal), 0.015, GREEN),
+        line([shoulder, elbow], 0.07, BLUE),
+        line([elbow, tip], 0.07, ORANGE),
+        *(disc(joint, 0.03, INK) for joint in (shoulder, elbow, tip)),
+    ]
+    return scene(shapes, -1.15, 1.15, -1.15, 1.15)
+
+
 def gymnax_image(name: str, environment: Any, params: Any, state: Any) -> np.ndarray:
     """The picture of a state of the gymnax environment `name`; what has no drawing of its own shows its observation."""
     import jax

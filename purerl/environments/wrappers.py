@@ -5,6 +5,7 @@
 
 Those on one `Environment` keep its name and parameters and add themselves to its `wrappers`: `make(name, **parameters)`
 makes the environment inside, and whoever wants the wrapped one applies the wrappers again. They draw the same pictures.
+Those that change observations drop its `goals`, which are functions of the observation.
 Those on a `VectorEnvironment` keep running statistics over all environments of an agent.
 """
 
@@ -153,6 +154,7 @@ def frame_stack(environment: Environment, frames: int) -> Environment:
         reset=reset,
         step=step,
         observation_space=stacked,
+        goals=None,
         wrappers=_recorded(environment, "frame_stack", frames),
         render=_render_inner(environment),
     )
@@ -323,7 +325,7 @@ def scale_rewards(environments: VectorEnvironment, discount: float | Array, clip
 
 
 def _map_observations(environment: Environment, function: Callable[[Observation], Observation]) -> Environment:
-    """`environment` with `function` applied to every observation (the space is the caller's to set)."""
+    """`environment` with `function` applied to every observation (the space is the caller's to set), without goals."""
 
     def reset(key: Key) -> tuple[EnvState, Observation]:
         state, observation = environment.reset(key)
@@ -333,7 +335,7 @@ def _map_observations(environment: Environment, function: Callable[[Observation]
         state, timestep = environment.step(key, state, action)
         return state, timestep._replace(observation=function(timestep.observation))
 
-    return environment._replace(reset=reset, step=step)
+    return environment._replace(reset=reset, step=step, goals=None)
 
 
 def _recorded(environment: Environment, wrapper: str, *arguments: Any) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Replay(NamedTuple):
     read: Callable[[ReplayState, Array], Transitions]  # read(state, slots [...]): what lies there, [..., ...]
     slots: Callable[..., Array]  # slots(key, written, n, ahead=0): n places to read, int32 [n]
     after: Callable[[Array, Any], Array]  # after(slots, steps): the place of the same environment `steps` steps later
+    newer: Callable[[Array, Array], Array]  # newer(slots, written): steps of the same environment written after it
 
 
 def uniform_replay(capacity: int, block: int, example: Transitions, num_envs: int = 1) -> Replay:
@@ -41,6 +42,7 @@ def uniform_replay(capacity: int, block: int, example: Transitions, num_envs: in
       the `written` blocks must hold more than `ahead` steps.
     - `after(slots, steps)` is where the same environment's transition of `steps` steps later lies (negative: earlier);
       `steps` broadcasts against `slots`. A window is `read(state, after(slots[:, None], jnp.arange(n)))`, `[batch, n]`.
+    - `newer(slots, written)` is how many steps of the same environment have been written after those: 0 for the newest.
 
     The rows of a block are ordered by time, then by environment, so the next step of an environment lies `num_envs`
     slots further. The cost of everything does not depend on the capacity.
@@ -83,11 +85,15 @@ def uniform_replay(capacity: int, block: int, example: Transitions, num_envs: in
     def after(slots: Array, steps: int | Array) -> Array:
         return (slots + steps * num_envs) % capacity
 
+    def newer(slots: Array, written: Array) -> Array:
+        newest = (written % blocks) * (block // num_envs) - 1  # in steps since the beginning of the ring
+        return (newest - slots // num_envs) % (capacity // num_envs)
+
     def read(state: ReplayState, slots: Array) -> Transitions:
         rows = jax.tree.map(lambda stored: stored.at[slots].get(mode="promise_in_bounds"), state)
         return _unpack(rows, example)
 
-    return Replay(init, add, sample, read, slots, after)
+    return Replay(init, add, sample, read, slots, after, newer)
 
 
 def blocks_of(capacity: int, block: int) -> int:

@@ -24,9 +24,7 @@ from tests.algorithms.one_transition import (
 TIME = Time(jnp.int32(0), jnp.float32(0.5))
 
 
-def check_iteration(
-    module: ModuleType, terminated: bool = False, truncated: bool = True, minimum: bool = True
-) -> None:
+def check_iteration(module: ModuleType, terminated: bool = False, truncated: bool = True, minimum: bool = True) -> None:
     """Two updates of two critics, one of the actor, then the targets move; weight decay and annealing are on."""
     config = module.Config(
         **ONE,

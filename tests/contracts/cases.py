@@ -111,6 +111,7 @@ SUPPORT = ("support_low", "support_high")
 ENSEMBLE = ("prior_scale", "mask_probability")
 NOISE = ("noise_deviation",)
 RISK = ("risk",)
+HINDSIGHT = ("hindsight_fraction",)
 KL_PENALTY = ("kl_coefficient", "kl_target", "dual_step_size")
 
 CASES: dict[str, Case] = {
@@ -205,20 +206,21 @@ CASES: dict[str, Case] = {
         | {"critics": 3, "subset": 2, "actor_climbs": "mean", "sampling": "proportional", "n_step": 2}
         | {"noise_reversion": 0.15, "noise_end": 0.2, "target_noise": 0.2, "target_noise_clip": 0.1}
         | {"normalize_observations": True},
+        idle=HINDSIGHT,
         wrong_environment="CartPole-v1",
     ),
     "sac": Case(
         "sac",
         "Pendulum-v1",
         SMALL_CONTINUOUS | {"sampling": "rank", "policy_delay": 2, "steps_per_iteration": 8},
-        idle=("discrete_target_entropy", "priority_epsilon"),
+        idle=("discrete_target_entropy", "priority_epsilon", *HINDSIGHT),
         wrong_environment="probe/multi_discrete",
     ),
     "sac, discrete": Case(
         "sac",
         "CartPole-v1",
         SMALL_CONTINUOUS | {"automatic_temperature": False},
-        idle=(*PRIORITIES, "target_entropy", "discrete_target_entropy", "temperature_learning_rate"),
+        idle=(*PRIORITIES, "target_entropy", "discrete_target_entropy", "temperature_learning_rate", *HINDSIGHT),
     ),
     "soft_q": Case(
         "soft_q",
@@ -231,8 +233,14 @@ CASES: dict[str, Case] = {
         "td3",
         "Pendulum-v1",
         SMALL_CONTINUOUS | {"noise_end": 0.2, "target_noise_clip": 0.1},
-        idle=PRIORITIES,
+        idle=(*PRIORITIES, *HINDSIGHT),
         wrong_environment="CartPole-v1",
+    ),
+    "td3, in hindsight": Case(
+        "td3",
+        "goal/point_robot",
+        SMALL_CONTINUOUS | {"noise_end": 0.2, "target_noise_clip": 0.1, "sampling": "proportional", "hindsight": True},
+        wrong_environment="Pendulum-v1",
     ),
     "naf": Case(
         "naf",
@@ -307,6 +315,7 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "a2c",
     "npg",
     "reinforce, off policy",
+    "td3, in hindsight",
 )
 # One process runs all tests of a case, so that its agents are compiled and trained once.
 EVERY_CASE = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES]

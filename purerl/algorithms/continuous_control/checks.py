@@ -64,6 +64,23 @@ def check_updates(config: Any) -> None:
         )
 
 
+def check_hindsight(config: Any, environment: Environment) -> None:
+    """ValueError if hindsight is on where there is no goal to replace, or over more than one step."""
+    if not config.hindsight:
+        return
+    name = name_of(config)
+    if environment.goals is None:
+        raise ValueError(
+            f"{name}: hindsight needs an environment with goals, but {environment.name} has none; use one whose "
+            f"observation holds the goal of the episode, for example goal/point_robot, and set its `goals` (wrappers "
+            f"that change observations drop them)"
+        )
+    if config.n_step != 1:
+        raise ValueError(
+            f"{name}: hindsight needs n_step 1 (the rewards of one goal are not added up), got {config.n_step}"
+        )
+
+
 def require_bounded(config: Any, environment: Environment) -> None:
     """Raise unless actions are a vector between finite bounds, which a policy in [-1, 1] can be scaled to.
 

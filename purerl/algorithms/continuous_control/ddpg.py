@@ -13,6 +13,7 @@ never changes it; both targets follow slowly. What can be switched on, in any co
     policy_delay          actor and targets move once in so many updates of the critics
     target_noise          mu_target(s') + clip(noise) instead of mu_target(s'): target policy smoothing
     noise_reversion       Gaussian exploration noise (1) or that of an Ornstein-Uhlenbeck process (0.15)
+    hindsight             a share of the transitions gets goals that were achieved later (Andrychowicz et al., 2017)
     n_step, sampling, critic_layer_norm, weight_decay, update_to_data, normalize_observations
 
 TD3 (Fujimoto et al., 2018) is two critics with the minimum, a delay of two and smoothed targets:
@@ -37,6 +38,7 @@ from purerl.algorithms.continuous_control.checks import (
     FRACTION,
     POSITIVE,
     check_critics,
+    check_hindsight,
     check_interaction,
     require_bounded,
 )
@@ -117,6 +119,10 @@ class Config:
     """Added to a priority, > 0, so that no transition is never drawn."""
     importance_start: float = 0.4
     """Beta of the weights that correct prioritised sampling at the beginning, in [0, 1]; 1 at the end."""
+    hindsight: bool = False
+    """Learn from goals that were achieved later in the episode; needs an environment with goals and n_step 1."""
+    hindsight_fraction: float = 0.8
+    """Share of the transitions that get such a goal, in [0, 1]: k / (k + 1) for k of them per original goal."""
     normalize_observations: bool = False
     """Shift and scale observations by their running mean and deviation, clipped to 10."""
     widths: tuple[int, ...] = (256, 256)
@@ -151,7 +157,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
     sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config)
+    world = interaction(environment, config, config.hindsight_fraction if config.hindsight else None)
     size = world.environment.action_space.shape[0]
     actor_network = Readout(
         environment.observation_space, size, (), config.widths, config.activation, config.layer_norm
@@ -292,9 +298,10 @@ def check(config: Config, environment: Environment) -> None:
             "subset",
             "warm_up_steps",
         ),
-        fraction=(*FRACTION, "exploration_fraction", "noise_reversion"),
+        fraction=(*FRACTION, "exploration_fraction", "noise_reversion", "hindsight_fraction"),
         infinite=("max_gradient_norm",),
     )
     require_bounded(config, environment)
     check_critics(config)
     check_interaction(config, environment)
+    check_hindsight(config, environment)

@@ -14,7 +14,8 @@ state, with -log pi(a | s) for the entropy; discrete ones (Christodoulou, 2019) 
 
 What can be switched on, as in DDPG: `critics` and `subset` (REDQ, Chen et al., 2021), `minimum`, `n_step` (entropy is
 counted at the last state alone), `sampling`, `critic_layer_norm`, `weight_decay`, `update_to_data`, `policy_delay`,
-`normalize_observations`. Bounded actions are scaled to [-1, 1]; entropies are in these units.
+`normalize_observations`, `hindsight` (goals achieved later; Andrychowicz et al., 2017). Bounded actions are scaled to
+[-1, 1]; entropies are in these units.
 
 Haarnoja, T. et al. (2018a), "Soft actor-critic: off-policy maximum entropy deep reinforcement learning with a
 stochastic actor"; (2018b), "Soft actor-critic algorithms and applications". Christodoulou, P. (2019), "Soft
@@ -34,6 +35,7 @@ from purerl.algorithms.continuous_control.checks import (
     FRACTION,
     POSITIVE,
     check_critics,
+    check_hindsight,
     check_interaction,
     require_bounded,
 )
@@ -112,6 +114,10 @@ class Config:
     """Added to a priority, > 0, so that no transition is never drawn."""
     importance_start: float = 0.4
     """Beta of the weights that correct prioritised sampling at the beginning, in [0, 1]; 1 at the end."""
+    hindsight: bool = False
+    """Learn from goals that were achieved later in the episode; needs an environment with goals and n_step 1."""
+    hindsight_fraction: float = 0.8
+    """Share of the transitions that get such a goal, in [0, 1]: k / (k + 1) for k of them per original goal."""
     normalize_observations: bool = False
     """Shift and scale observations by their running mean and deviation, clipped to 10."""
     widths: tuple[int, ...] = (256, 256)
@@ -149,7 +155,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
     squashes, a value out of range or sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config)
+    world = interaction(environment, config, config.hindsight_fraction if config.hindsight else None)
     actions = world.environment.action_space
     discrete = isinstance(actions, Discrete)
     actor_network = PolicyNetwork(
@@ -296,7 +302,7 @@ def check(config: Config, environment: Environment) -> None:
         config,
         positive=(*POSITIVE, "temperature", "temperature_learning_rate"),
         non_negative=("weight_decay", "subset", "warm_up_steps"),
-        fraction=(*FRACTION, "discrete_target_entropy"),
+        fraction=(*FRACTION, "discrete_target_entropy", "hindsight_fraction"),
         infinite=("max_gradient_norm",),
     )
     space = require_vector_actions(name_of(config), environment)
@@ -309,3 +315,4 @@ def check(config: Config, environment: Environment) -> None:
         require_bounded(config, environment)
     check_critics(config)
     check_interaction(config, environment)
+    check_hindsight(config, environment)
