@@ -62,7 +62,7 @@ def four_goals(
         return trees.strongly_typed((after, Timestep(position, reward, arrived, over, info={})))
 
     return Environment(
-        name="four_goals",
+        name="goal/four_goals",
         reset=reset,
         step=step,
         observation_space=Box(-WALL, WALL, (2,)),

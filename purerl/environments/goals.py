@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl import trees
+from purerl.environments.four_goals import four_goals
 from purerl.types import Action, Array, Box, Environment, Goals, Key, Observation, Timestep
 
 TWO_NUMBERS = Box(-1.0, 1.0, (2,))
@@ -133,4 +134,8 @@ def _environment(
     )
 
 
-ENVIRONMENTS: dict[str, Callable[..., Environment]] = {"point_robot": point_robot, "planar_arm": planar_arm}
+ENVIRONMENTS: dict[str, Callable[..., Environment]] = {
+    "point_robot": point_robot,
+    "planar_arm": planar_arm,
+    "four_goals": four_goals,
+}
