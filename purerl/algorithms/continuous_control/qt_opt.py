@@ -294,7 +294,7 @@ def check(config: Config, environment: Environment) -> None:
         fraction=(*FRACTION, "exploration_fraction", "noise_reversion"),
         infinite=("max_gradient_norm",),
     )
-    if config.elites > config.samples:
+    if config.maximizer == "cross_entropy" and config.elites > config.samples:
         raise ValueError(f"{name_of(config)}: elites ({config.elites}) must not exceed samples ({config.samples})")
     require_bounded(config, environment)
     check_interaction(config, environment)

@@ -67,7 +67,7 @@ class Config:
     adam_epsilon: float = 1e-8
     """Added to Adam's denominator, > 0."""
     max_gradient_norm: float = float("inf")
-    """Gradients are scaled down to this global norm, > 0; inf is off."""
+    """Gradients of actor and critics are scaled down to this global norm, > 0; inf is off."""
     weight_decay: float = 0.0
     """Weight of the critics' squared parameters (half of them) in their loss, >= 0."""
     discount: float = 0.99
@@ -165,14 +165,11 @@ def make(environment: Environment, config: Config) -> Algorithm:
     target_entropy = (
         config.discrete_target_entropy * jnp.log(actions.n) if discrete else config.target_entropy * actions.shape[0]
     )
-    actor_optimizer, critic_optimizer, temperature_optimizer = (
-        clipped_adam(rate, config.adam_epsilon, config.max_gradient_norm, decay)
-        for rate, decay in (
-            (config.learning_rate, None),
-            (config.critic_learning_rate, config.weight_decay),
-            (config.temperature_learning_rate, None),
-        )
+    actor_optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
+    critic_optimizer = clipped_adam(
+        config.critic_learning_rate, config.adam_epsilon, config.max_gradient_norm, config.weight_decay
     )
+    temperature_optimizer = clipped_adam(config.temperature_learning_rate, config.adam_epsilon, jnp.inf)
 
     def pi(params: Params, observation: Array) -> Any:
         return actor_network.apply(params, observation)
