@@ -10,11 +10,12 @@ import pytest
 
 from purerl import experience as experience_module
 from purerl import interaction as interaction_module
-from purerl import make
+from purerl import make, presets
 from purerl.algorithms.continuous_control import ddpg, sac
 from purerl.experience import Step, example_step
 from purerl.replay import storage as storage_module
 from purerl.replay import uniform_replay
+from purerl.train import train
 from purerl.types import Goals
 
 ENVS, PERIOD, CAPACITY, MAX_STEPS, DISCOUNT = 3, 2, 24, 4, 0.9
@@ -202,3 +203,22 @@ def test_the_experience_refuses_what_it_cannot_relabel(lacks):
             n_step=settings.n_step,
             hindsight=experience_module.Hindsight(GOALS, 0.5, MAX_STEPS),
         )
+
+
+def test_a_point_robot_learns_to_reach_goals_that_hardly_ever_pay():
+    environment = make("goal/point_robot")
+    preset = presets.load("ddpg", "goal/point_robot")
+    preset.pop("total_steps")
+
+    def final_returns(share, key):
+        algorithm = ddpg.make(environment, ddpg.Config(**preset | {"hindsight_fraction": share}))
+        iterations = 5_120 // algorithm.env_steps_per_iteration
+        result = train(algorithm, key, iterations, evaluate_every=iterations)
+        assert result.evaluations is not None
+        return result.evaluations.returns.mean()
+
+    options = {"xla_backend_optimization_level": 1}
+    learn = jax.jit(jax.vmap(final_returns), compiler_options=options)
+    with_it, without = learn(jnp.array([0.8, 0.0]), jax.random.split(jax.random.key(0)))
+    assert with_it > -30  # steps away from the goal, of 50; the straight way takes 17 on average
+    assert without < -45

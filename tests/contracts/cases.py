@@ -240,7 +240,6 @@ CASES: dict[str, Case] = {
         "td3",
         "goal/point_robot",
         SMALL_CONTINUOUS | {"noise_end": 0.2, "target_noise_clip": 0.1, "sampling": "proportional", "hindsight": True},
-        wrong_environment="Pendulum-v1",
     ),
     "naf": Case(
         "naf",
