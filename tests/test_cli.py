@@ -151,7 +151,7 @@ def test_listing(capsys):
     ("words", "message"),
     [
         (["trian"], "did you mean train?"),
-        (["train", "ppoo", "--env", "CartPole-v1"], "did you mean ppo or trpo?"),
+        (["train", "ppoo", "--env", "CartPole-v1"], "did you mean ppo or trpo"),
         (["train", "toy", "--env", "RoboParkin"], "RoboParking"),
         (["train", "toy", "--env", "RoboParking", "--env-param", "wheels=4"], "no parameter wheels"),
         (["train", "toy", "--env", "RoboParking", "--env-param", "wheels"], "must look like NAME=VALUE"),

@@ -105,7 +105,7 @@ def test_a_linear_problem_is_solved_exactly():
         np.testing.assert_allclose(values.value[seed], -np.einsum("ni,ij,nj->n", x, cost, x), atol=0.01 * cost.max())
 
 
-def check_iteration(module: ModuleType, terminated: bool = False, truncated: bool = False) -> None:
+def check_iteration(module: ModuleType, terminated: bool = False, truncated: bool = True) -> None:
     """One update of the network, then the target moves: V, mu and L are read from the outputs one by one."""
     fields = {name: value for name, value in ONE.items() if name != "critic_widths"}
     config = module.Config(**fields, learning_rate=0.02, anneal_learning_rate=True, initial_value=-0.4)

@@ -290,7 +290,7 @@ CASES: dict[str, Case] = {
         "Pendulum-v1",
         SMALL_ONE_NETWORK
         | {"maximizer": "gradient", "target": "double", "samples": 3, "search_iterations": 3, "activation": "tanh"}
-        | {"noise_reversion": 0.15, "sampling": "proportional", "n_step": 2},
+        | {"noise_reversion": 0.15, "noise_end": 0.2, "sampling": "proportional", "n_step": 2},
         idle=("search_deviation", "deviation_floor"),
     ),
     "reinforce": Case("reinforce", "CartPole-v1", SMALL_REINFORCE, idle=("baseline_constant",)),
