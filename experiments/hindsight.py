@@ -76,8 +76,8 @@ def success_rates(
 def main(
     quick: bool = False,
     seeds: int = 5,
-    steps: int = 30_000,
-    evaluations: int = 15,
+    steps: int = 16_000,
+    evaluations: int = 12,
     out: Path = Path("runs/experiments/hindsight"),
 ) -> None:
     """Train DDPG with and without hindsight on both environments, print success rates and draw them.

@@ -109,7 +109,7 @@ def measure(size: int, functions: int, repeats: int, budgets: tuple[int, ...], s
 
     maxima, again = largest(maximum_key), largest(check_key)
     agree = np.abs(np.asarray(maxima - again))
-    print(f"{size} dimensions: two searches for the maximum differ by at most {agree.max():.1e}")
+    print(f"dimensions: {size}; two searches for the maximum differ by at most {agree.max():.1e}")
     maxima = jnp.maximum(maxima, again)
     rows: dict[str, list[dict]] = {}
     for search in searches(budgets):
@@ -149,7 +149,7 @@ def main(
     results = {size: measure(size, functions, repeats, budgets, starts) for size in SIZES}
     shown = (2, 16, 64, 128, 256, 1024)
     for size, rows in results.items():
-        print(f"\nmean gap to the maximum, in deviations of the function; {size} dimensions")
+        print(f"\nmean gap to the maximum, in deviations of the function; dimensions: {size}")
         print(f"{'':28}" + "".join(f"{n:>8}" for n in shown) + "   values")
         for name, points in rows.items():
             gap = {point["cost"]: point["gap"] for point in points}
