@@ -1,9 +1,30 @@
 """How well a search finds the best action, and what it costs: the maximisers of QT-Opt on functions that are known.
 
-    python experiments/nuts_and_bolts_of_max_q.py              # CHANGE_ME
-    python experiments/nuts_and_bolts_of_max_q.py --quick
+    python experiments/nuts_and_bolts_of_max_q.py              # 7 minutes on one core
+    python experiments/nuts_and_bolts_of_max_q.py --quick      # 1 minute on one core
 
-FINDINGS
+QT-Opt (Kalashnikov et al., 2018) searches for the best action with 64 samples and two iterations of the cross-entropy
+method; with few dimensions uniform samples would do as well, and gradients are another way. Here Q is a smooth random
+function of the action in [-1, 1]^A with many peaks, whose maximum is known: 1024 starts of a long ascent, made twice,
+agree to 1e-6. A search is charged for the values it asks for, a value with its gradient as three. 64 functions, 16
+searches on each; gaps to the maximum are in deviations of Q. Everything but the budget is fixed: a tenth of the samples
+are elites, their fitted deviation is at least 0.05.
+
+    gap with so many values:      1 dimension              2 dimensions             6 dimensions
+                                  16     64     128        16     64     128        64     128    256    1024
+    uniform                       0.100  0.019  0.011      0.373  0.150  0.090      1.29   1.10   0.96   0.69
+    Gaussian                      0.061  0.005  0.001      0.310  0.089  0.048      1.17   0.96   0.79   0.49
+    cross-entropy, 2 iterations   0.125  0.002  0.0002     0.439  0.062  0.019      1.01   0.82   0.66   0.44
+    cross-entropy, 4 iterations   0.282  0.006  0.0004     0.627  0.092  0.026      1.03   0.66   0.46   0.31
+    gradient, 5 steps             0.374  0.043  0.011      0.638  0.130  0.043      0.91   0.64   0.45   0.19
+    gradient, 21 steps                   0.321  0.127             0.448  0.171      0.65   0.34   0.16   0.015
+
+With one or two actions, samples are enough: of 16 values plain ones make most, of 64 or 128 two iterations of the
+cross-entropy method. With six, uniform samples hardly improve (a gap of 1.3 with 64, 0.7 with 1024), and QT-Opt's 2 x
+64 leave 0.82: less than 128 uniform ones (1.10), but far from the maximum; more iterations with fewer samples each are
+better. What pays there are gradients, and few starts with many steps rather than the opposite. In one dimension it is
+the other way round: their starts are too few to hit the right peak. Of the maxima 27, 41 and 95 % have a coordinate on
+a bound, where clipped Gaussian samples fall and uniform ones never do, so that the former are better.
 """
 
 import json
