@@ -36,7 +36,8 @@ class Rollout(NamedTuple):
     reward: Array
     terminated: Array
     truncated: Array
-    successor_value: Array  # V of the true successor, also where an episode was cut
+    successor: Array  # the true one, also where an episode was cut
+    successor_value: Array  # V of it
     raw_observation: Array  # as the environment gave it, for what remembers it longer than the statistics last
     raw_reward: Array
 
@@ -70,6 +71,7 @@ class Collector(NamedTuple):
     init: Callable[[Key], tuple[Params, CollectorState]]
     restart: Callable[[Key, CollectorState], CollectorState]  # begin new episodes everywhere
     collect: Callable[[Params, CollectorState, Key], tuple[CollectorState, Rollout]]
+    revalue: Callable[[Params, Rollout], Rollout]  # with the values of other parameters; not with a memory
     policy: Callable[[Params, CollectorState, bool], Policy]
     prepare: Callable[[CollectorState, Observation], Array]  # raw observations as the network sees them now
     rescale: Callable[[CollectorState, Array], Array]  # raw rewards as they are learned now
@@ -159,12 +161,19 @@ def collector(
             reward=reward,
             terminated=timestep.terminated,
             truncated=timestep.truncated,
+            successor=successor,
             successor_value=successor_value,
             raw_observation=raw,
             raw_reward=timestep.reward,
         )
         state = CollectorState(*carry, observation_statistics, reward_statistics, discounted_return)
         return state, rollout
+
+    def revalue(params: Params, rollout: Rollout) -> Rollout:
+        if recurrent:
+            raise ValueError("the values of a recurrent network cannot be computed again from its rollout")
+        value, successor_value = values(params, rollout.observation, rollout.successor, None, ())
+        return rollout._replace(value=value, successor_value=successor_value)
 
     def begin(key: Key) -> tuple[VectorState, Memory, Array]:
         return environments.reset(key), network.initial_memory((num_envs,)), jnp.ones(num_envs, bool)
@@ -204,6 +213,7 @@ def collector(
         init,
         restart,
         collect,
+        revalue,
         policy,
         prepare=lambda state, observation: prepare(state.observation_statistics, observation),
         rescale=lambda state, reward: rescale(state.reward_statistics, reward),

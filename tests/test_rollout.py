@@ -43,6 +43,22 @@ def collect(
     return network, *both(jax.random.key(0))
 
 
+def test_a_rollout_is_valued_anew_by_other_parameters():
+    network, params, _, _, _, rollout = collect(normalize=True)
+    environment = time_limit(make("CartPole-v1"), 5)
+    actor = collector(environment, network, num_envs=ENVS, rollout_length=STEPS, discount=DISCOUNT)
+    again = actor.revalue(params, rollout)
+    np.testing.assert_allclose(again.value, rollout.value, atol=1e-6)
+    np.testing.assert_allclose(again.successor_value, rollout.successor_value, atol=1e-6)
+    others = jax.tree.map(lambda x: x + 0.1, params)
+    again = actor.revalue(others, rollout)
+    expected = network.apply(others, rollout.observation, method=network.value)
+    np.testing.assert_allclose(again.value, expected, atol=1e-6)
+    goes_on = ~np.asarray(rollout.terminated | rollout.truncated)[:-1]
+    assert goes_on.any()
+    np.testing.assert_allclose(again.successor_value[:-1][goes_on], again.value[1:][goes_on], atol=1e-5)
+
+
 def check_recurrent(module, core="gru", shared=False) -> None:
     """Unrolled from the memory the rollout began with, the network says what was noted while acting."""
     network, params, state, _, _, rollout = collect(core, shared, module=module)

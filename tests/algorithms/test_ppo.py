@@ -49,6 +49,21 @@ def settled_kl(**fields) -> np.ndarray:
     return np.median(np.asarray(metrics["kl"])[:, 30:], axis=1)
 
 
+def test_advantages_are_computed_anew_before_every_epoch_but_the_first():
+    for epochs, same in ((1, True), (2, False)):
+        once, anew = (
+            first_step("CartPole-v1", epochs=epochs, learning_rate=0.01, recompute_advantage=recompute)[2].params
+            for recompute in (False, True)
+        )
+        gaps = [np.abs(x - y).max() for x, y in zip(jax.tree.leaves(once), jax.tree.leaves(anew), strict=True)]
+        assert (max(gaps) < 1e-6) == same
+
+
+def test_a_memory_cannot_be_valued_anew():
+    with pytest.raises(ValueError, match=r"recompute_advantage .* core is 'gru'"):
+        ppo.make(make("CartPole-v1"), ppo.Config(recompute_advantage=True, core="gru"))
+
+
 @pytest.mark.parametrize("coefficient", [1e-3, 1e2])
 def test_an_adaptive_penalty_brings_the_divergence_to_its_target(coefficient):
     """From a coefficient much too small and one much too large."""

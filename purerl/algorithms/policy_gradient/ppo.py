@@ -16,7 +16,8 @@ With a recurrent core a minibatch is a set of environments, each unrolled from t
 the second update on a memory of older parameters).
 
 Schulman, J. et al. (2017), "Proximal policy optimization algorithms". Huang, S. et al. (2022), "The 37 implementation
-details of proximal policy optimization".
+details of proximal policy optimization". Andrychowicz, M. et al. (2021), "What matters for on-policy deep actor-critic
+methods? A large-scale study".
 """
 
 from collections.abc import Callable
@@ -44,7 +45,17 @@ from purerl.operators.policy_gradient import (
     value_loss,
 )
 from purerl.optimizers import annealing, clipped_adam, descend
-from purerl.rollout import CollectorState, Params, Sequences, advantages, as_sequences, collector, pass_over, what_acts
+from purerl.rollout import (
+    CollectorState,
+    Params,
+    Rollout,
+    Sequences,
+    advantages,
+    as_sequences,
+    collector,
+    pass_over,
+    what_acts,
+)
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Policy, Time
 
 Penalty = Literal["none", "fixed", "adaptive", "dual"]
@@ -87,6 +98,8 @@ class Config:
     """Weight of the entropy bonus, >= 0."""
     standardize_advantage: bool = True
     """Zero mean and unit deviation of the advantages of each minibatch."""
+    recompute_advantage: bool = False
+    """Advantages and targets anew for every epoch, by the values of then (Andrychowicz, 2021); not with a core."""
     num_envs: int = 8
     """Environments stepped side by side."""
     rollout_length: int = 128
@@ -198,6 +211,9 @@ def make(environment: Environment, config: Config) -> Algorithm:
         kept = trees.where(stopped, (progress.params, progress.optimizer), (params, optimizer_state))
         return Progress(*kept, stopped), metrics | {"stopped": stopped.astype(jnp.float32)}
 
+    def prepare(rollout: Rollout) -> Sequences:
+        return as_sequences(rollout, advantages(rollout, config.discount, config.trace_decay), recurrent)
+
     def policies(params: Params, samples: Sequences, memory: Memory) -> Any:
         """pi(. | s) at every sample, `[length, N, ...]`, where a penalty needs them."""
         if config.penalty == "none":
@@ -221,18 +237,28 @@ def make(environment: Environment, config: Config) -> Algorithm:
         act_key, update_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
         rate = annealing(time, config.anneal_learning_rate)
         collector_state, rollout = actor.collect(state.params, state.collector, act_key)
-        advantage = advantages(rollout, config.discount, config.trace_decay)
-        samples, memory = as_sequences(rollout, advantage, recurrent), state.collector.memory
+        samples, memory = prepare(rollout), state.collector.memory
         old = policies(state.params, samples, memory)
-        progress, metrics = pass_over(
-            lambda carry, batch, memories: update(carry, batch, memories, state.kl_coefficient, rate),
-            Progress(state.params, state.optimizer, jnp.zeros((), bool)),
-            update_key,
-            (samples, old),
-            memory,
-            config.epochs,
-            config.minibatches,
-        )
+
+        def passes(progress: Progress, samples: Sequences, key: Key, epochs: int) -> tuple[Progress, Metrics]:
+            return pass_over(
+                lambda carry, batch, memories: update(carry, batch, memories, state.kl_coefficient, rate),
+                progress,
+                key,
+                (samples, old),
+                memory,
+                epochs,
+                config.minibatches,
+            )
+
+        def one_pass(progress: Progress, key: Key) -> tuple[Progress, Metrics]:
+            return passes(progress, prepare(actor.revalue(progress.params, rollout)), key, 1)
+
+        progress = Progress(state.params, state.optimizer, jnp.zeros((), bool))
+        if config.recompute_advantage:
+            progress, metrics = jax.lax.scan(one_pass, progress, jax.random.split(update_key, config.epochs))
+        else:
+            progress, metrics = passes(progress, samples, update_key, config.epochs)
         metrics, coefficient = jax.tree.map(jnp.mean, metrics), state.kl_coefficient
         if config.penalty != "none":
             kl = divergence(old, policies(progress.params, samples, memory))
@@ -285,6 +311,11 @@ def check(config: Config, environment: Environment) -> None:
         fraction=("discount", "trace_decay"),
         infinite=("max_gradient_norm", "clip", "stop_kl", "reward_clip"),
     )
+    if config.recompute_advantage and config.core != "none":
+        raise ValueError(
+            f"ppo: recompute_advantage is for networks without a memory, but core is {config.core!r}: "
+            "the values after a rollout would need its memories anew; leave one of them out"
+        )
     check_minibatches(config)
     check_standardization(config, config.num_envs * config.rollout_length // config.minibatches)
     check_actor(config, environment)
