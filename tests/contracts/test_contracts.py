@@ -4,7 +4,6 @@ import dataclasses
 import inspect
 from functools import cache, partial
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,9 +38,51 @@ def assert_close(one, other, tolerance=1e-5) -> None:
 
 
 @cache
+def training_of_three(name: str):
+    """The compiled training of an agent for each of three keys."""
+    return jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))
+
+
+@cache
 def trained(name: str):
     """Three agents trained in one program."""
-    return jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))(seeds())
+    return training_of_three(name)(seeds())
+
+
+@cache
+def alone(name: str):
+    """The compiled training of one agent with these floats and this key: its state and metrics."""
+    return jax.jit(lambda floats, key: train(algorithm(name, **floats), key, CASES[name].iterations))
+
+
+def defaults(name: str) -> dict[str, np.float32]:
+    """The values of the case for what one program sweeps."""
+    return {field: np.float32(value) for field, value in float_fields(name).items()}
+
+
+@cache
+def in_halves(name: str):
+    """Three agents trained by two calls of one compiled program, at the default floats: both results."""
+    chunk, begin = half(name), jax.jit(jax.vmap(partial(start, algorithm(name))))
+    floats = {field: jnp.full(3, value) for field, value in defaults(name).items()}
+    halfway = chunk(floats, begin(seeds()), jnp.int32(0))
+    return halfway, chunk(floats, halfway, jnp.int32(CASES[name].iterations // 2))
+
+
+@cache
+def half(name: str):
+    """The compiled half of a training of three agents."""
+    iterations = CASES[name].iterations
+
+    @jax.jit
+    def chunk(floats, training, first):
+        def one(floats, training):
+            one = algorithm(name, **floats)
+            return advance(one, training, first, iterations=iterations // 2, total_iterations=iterations)[0]
+
+        return jax.vmap(one)(floats, training)
+
+    return chunk
 
 
 def seeds() -> jax.Array:
@@ -64,8 +105,7 @@ def test_the_state_is_strongly_typed_arrays_and_stays_so(name):
 
 
 def test_seeds_differ_and_a_seed_repeats_bitwise(name):
-    program = jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))
-    again = program(seeds())
+    again = training_of_three(name)(seeds())
     assert_same(again, trained(name))
     params = jax.vmap(algorithm(name).snapshot)(again.state)
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -74,10 +114,9 @@ def test_seeds_differ_and_a_seed_repeats_bitwise(name):
 
 
 def test_a_vmapped_agent_is_the_agent_run_alone(name):
-    alone = jax.jit(lambda key: train(algorithm(name), key, CASES[name].iterations))
     for i in (0, 2):
         together = jax.tree.map(lambda leaf, i=i: leaf[i], trained(name))
-        assert_close(together, alone(seeds()[i]), tolerance=1e-4)
+        assert_close(together, alone(name)(defaults(name), seeds()[i]), tolerance=1e-4)
 
 
 def test_every_float_can_be_swept_and_changes_nothing_but_itself(name):
@@ -88,13 +127,14 @@ def test_every_float_can_be_swept_and_changes_nothing_but_itself(name):
     for lane, field in enumerate(values, start=1):
         batch[field][lane] = 0.7 * values[field] if values[field] else 0.01
 
-    def final(floats):
-        result = train(algorithm(name, **floats), jax.random.key(1), CASES[name].iterations)
+    key, iterations = jax.random.key(1), CASES[name].iterations
+
+    def final(result):
         return algorithm(name).snapshot(result.state), result.metrics
 
-    swept, alone = jax.jit(jax.vmap(final))(batch), jax.jit(final)
+    swept = jax.jit(jax.vmap(lambda floats: final(train(algorithm(name, **floats), key, iterations))))(batch)
     for lane in range(lanes):
-        expected = alone({field: column[lane] for field, column in batch.items()})
+        expected = final(alone(name)({field: column[lane] for field, column in batch.items()}, key))
         assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept), expected, tolerance=1e-4)
     base = jax.tree.map(lambda leaf: leaf[0], swept)
     for lane, field in enumerate(values, start=1):
@@ -113,47 +153,25 @@ def test_evaluation_does_not_perturb_training(name):
     assert watched.evaluations.returns.shape == (3, 2, 3)
     means = watched.evaluations.returns.mean(-1)
     np.testing.assert_allclose(watched.best.score, means.max(1), rtol=1e-6)
-    halfway = jax.jit(jax.vmap(lambda key: train_half(one, key, iterations)))(seeds())
+    halfway, _ = in_halves(name)
     for agent in range(3):
-        source = halfway if means[agent, 0] >= means[agent, 1] else jax.vmap(one.snapshot)(watched.state)
-        best, expected = (jax.tree.map(lambda x, i=agent: x[i], tree) for tree in (watched.best.snapshot, source))
+        source = (halfway if means[agent, 0] >= means[agent, 1] else watched).state
+        best, expected = (
+            jax.tree.map(lambda x, i=agent: x[i], tree)
+            for tree in (watched.best.snapshot, jax.vmap(one.snapshot)(source))
+        )
         assert_close(best, expected, tolerance=1e-4)
 
 
-def train_half(one, key, iterations):
-    """The snapshot in the middle of a training of so many iterations."""
-    half = advance(one, start(one, key), jnp.int32(0), iterations=iterations // 2, total_iterations=iterations)[0]
-    return one.snapshot(half.state)
-
-
 def test_one_program_for_all_chunks_seeds_and_values(name):
-    iterations = CASES[name].iterations
-    chex.clear_trace_counter()
-
-    @jax.jit
-    @chex.assert_max_traces(n=1)
-    def chunk(floats, training, first):
-        def one(floats, training):
-            return advance(algorithm(name, **floats), training, first, iterations=2, total_iterations=iterations)[0]
-
-        return jax.vmap(one)(floats, training)
-
-    for scale in (1.0, 0.9):
-        floats = {field: jnp.full(3, scale * value, jnp.float32) for field, value in float_fields(name).items()}
-        training = jax.jit(jax.vmap(partial(start, algorithm(name))))(seeds())
-        for first in range(0, iterations, 2):
-            training = chunk(floats, training, jnp.int32(first))
-    assert chunk._cache_size() == 1
+    _, training = in_halves(name)
+    floats = {field: jnp.full(3, np.float32(0.9) * value) for field, value in defaults(name).items()}
+    half(name)(floats, training, jnp.int32(0))
+    assert half(name)._cache_size() == 1  # traced twice, it would be there twice
 
 
 def test_pieces_of_training_are_the_whole(name):
-    iterations = CASES[name].iterations
-    one = algorithm(name)
-    chunk = jax.jit(jax.vmap(partial(advance, one, iterations=1, total_iterations=iterations), in_axes=(0, None)))
-    training = jax.jit(jax.vmap(partial(start, one)))(seeds())
-    for first in range(iterations):
-        training = chunk(training, jnp.int32(first))[0]
-    assert_close(training.state, trained(name).state, tolerance=1e-4)
+    assert_close(in_halves(name)[1].state, trained(name).state, tolerance=1e-4)
 
 
 def test_the_snapshot_is_enough_to_act(name):
