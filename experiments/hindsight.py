@@ -1,15 +1,23 @@
 """With rewards that hardly ever come, DDPG learns to reach goals in hindsight, and hardly at all without.
 
-    python experiments/hindsight.py              # some minutes on one core
+    python experiments/hindsight.py              # four minutes on one core
     python experiments/hindsight.py --quick      # a minute, most of it compiling; learns little
 
 The claim of Andrychowicz et al. (2017): where the reward is 0 at the goal and -1 elsewhere, an episode that missed its
 goal says nothing, and says all about the goals that it did reach. A share of k / (k + 1) = 0.8 of the transitions is
-learned from with a goal that the same episode achieved later on. Without, the success rate (at the goal, within the
-tolerance, at the end of an episode of 50 steps) stays near 0 in the same time; with, it comes close to 1. The dense
-reward, minus the distance to the goal, is what hindsight does without.
+learned from with a goal that the same episode achieved later on. The dense reward, minus the distance to the goal, is
+what hindsight does without.
 
-The share is a float: shares and seeds are one program, and a share of 0 is DDPG itself.
+Success (at the goal, within the tolerance, at the end of an episode of 50 steps) after 16,000 steps, median and range
+of five seeds; in hindsight, without it, and without it by the dense reward:
+
+    point robot                  1.00 [1.00, 1.00]    0.00 [0.00, 0.01]    1.00 [0.98, 1.00]
+    planar arm, within 10 cm     0.94 [0.94, 0.99]    0.07 [0.05, 0.19]    0.45 [0.26, 0.55]
+    planar arm, within 5 cm      0.68 [0.31, 0.83]    0.01 [0.00, 0.01]    0.14 [0.08, 0.27]
+
+The arm began with 5 cm and got its 10 cm when hindsight had not learned it in a pilot; learning rate and ratio of
+updates were then chosen by what hindsight reached on other seeds, and the others learn with the same: they say what
+happens "with these settings". The share is a float: shares and seeds are one program, and a share of 0 is DDPG itself.
 """
 
 import json
@@ -30,7 +38,11 @@ from purerl.report.pictures.style import look
 from purerl.train import EvaluationPlan, train
 from purerl.types import Action, Array, Environment, EnvState, Key, Timestep
 
-ENVIRONMENTS = ("goal/point_robot", "goal/planar_arm")
+ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "point robot": ("goal/point_robot", {}),
+    "planar arm, within 10 cm": ("goal/planar_arm", {}),
+    "planar arm, within 5 cm": ("goal/planar_arm", {"tolerance": 0.05}),
+}
 SHARES = {"in hindsight": 0.8, "without": 0.0}
 DENSE = "without, dense reward"
 
@@ -46,10 +58,12 @@ def successes(environment: Environment) -> Environment:
 
 
 def success_rates(
-    name: str, dense: bool, shares: tuple[float, ...], seeds: int, steps: int, evaluations: int
+    task: str, dense: bool, shares: tuple[float, ...], seeds: int, steps: int, evaluations: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Environment steps `[E]` and success rates `[shares, seeds, E]` of DDPG with these shares in hindsight."""
-    environment, plan = make(name, dense=dense), EvaluationPlan(successes(make(name)), episodes=100)
+    name, parameters = ENVIRONMENTS[task]
+    environment = make(name, dense=dense, **parameters)
+    plan = EvaluationPlan(successes(make(name, **parameters)), episodes=100)
     settings = presets.load("ddpg", name) | {"hindsight": True}
     settings.pop("total_steps")
 
@@ -78,15 +92,17 @@ def main(
     seeds: int = 5,
     steps: int = 16_000,
     evaluations: int = 12,
+    tasks: tuple[str, ...] = tuple(ENVIRONMENTS),
     out: Path = Path("runs/experiments/hindsight"),
 ) -> None:
-    """Train DDPG with and without hindsight on both environments, print success rates and draw them.
+    """Train DDPG with and without hindsight on all tasks, print success rates and draw them.
 
     Args:
         quick: a short run that shows that everything works.
         seeds: agents of each kind.
         steps: environment steps of each, those of the warm-up included.
         evaluations: of 100 greedy episodes, over the run.
+        tasks: some of `ENVIRONMENTS`.
         out: where the figure and the numbers go.
     """
     seeds, steps, evaluations = (2, 3_000, 2) if quick else (seeds, steps, evaluations)
@@ -94,7 +110,7 @@ def main(
     numbers: dict[str, Any] = {"seeds": seeds, "success_rate": {}}
     curves: dict[str, dict[str, np.ndarray]] = {}
     env_steps = np.array([])
-    for name in ENVIRONMENTS:
+    for name in tasks:
         began = time.perf_counter()
         env_steps, sparse = success_rates(name, False, tuple(SHARES.values()), seeds, steps, evaluations)
         _, dense = success_rates(name, True, (0.0,), seeds, steps, evaluations)
@@ -112,8 +128,10 @@ def main(
 
 def draw(curves: dict[str, dict[str, np.ndarray]], env_steps: np.ndarray, seeds: int, file: Path) -> None:
     """Success rate against environment steps, one panel per environment."""
-    figure, panels = plt.subplots(1, len(curves), figsize=(9, 4), layout="constrained", sharey=True)
-    for axes, (name, by_label) in zip(panels, curves.items(), strict=True):
+    figure, panels = plt.subplots(
+        1, len(curves), figsize=(4 * len(curves), 4), layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, (name, by_label) in zip(panels[0], curves.items(), strict=True):
         for i, (label, rates) in enumerate(by_label.items()):
             axes.fill_between(env_steps, rates.min(0), rates.max(0), color=look(i)["color"], alpha=0.2, linewidth=0)
             axes.plot(env_steps, np.median(rates, axis=0), label=label, **look(i))
@@ -122,10 +140,10 @@ def draw(curves: dict[str, dict[str, np.ndarray]], env_steps: np.ndarray, seeds:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
-    panels[0].set_ylabel("success rate, greedy")
+    panels[0, 0].set_ylabel("success rate, greedy")
     title = f"DDPG, median and range of {seeds} seeds"
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, title=title
+        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, title=title
     )
     figure.savefig(file, dpi=110)
     plt.close(figure)
