@@ -16,8 +16,8 @@ of five seeds; in hindsight, without it, and without it by the dense reward:
     planar arm, within 5 cm      0.68 [0.31, 0.83]    0.01 [0.00, 0.01]    0.14 [0.08, 0.27]
 
 The arm began with 5 cm and got its 10 cm when hindsight had not learned it in a pilot; learning rate and ratio of
-updates were then chosen by what hindsight reached on other seeds, and the others learn with the same: they say what
-happens "with these settings". The share is a float: shares and seeds are one program, and a share of 0 is DDPG itself.
+updates were then chosen by pilots of hindsight, and the others learn with the same: what is said of them is said of
+these settings. The share is a float: shares and seeds are one program, and a share of 0 is DDPG itself.
 """
 
 import json
