@@ -1,13 +1,19 @@
 """Balancing a pole without seeing how fast it falls: a memory makes up for the velocities, nothing else does.
 
-    python experiments/masked_cartpole.py              # about five minutes on two cores
+    python experiments/masked_cartpole.py              # ten minutes on two cores
     python experiments/masked_cartpole.py --quick      # a minute, most of it compiling; learns little
 
 CartPole-v1 without its two velocities is the standard test of recurrent policies: one observation does not say which
 way the pole moves, two do. PPO without a memory, with the last four observations at once, and with a GRU or LSTM core
-learn from the same number of steps with the preset of CartPole, without its entropy bonus and with normalised
-observations (the pole's angle changes by hundredths from step to step); those with a core in 16 environments for 64
-steps instead of 8 for 128, since their minibatches are whole environments.
+learn from the same number of steps with the preset of CartPole, but for the discount, lambda and entropy bonus below,
+and observations that are normalised: the pole's angle changes by hundredths from step to step. Those with a core learn
+in 16 environments for 64 steps instead of 8 for 128, since their minibatches are whole environments.
+
+Advantages are not standardised; rewards are scaled instead. Where every episode lasts to its limit, advantages are
+nothing but the values' errors, and standardised they weigh as much as a fall: with a GRU, two to six of eight seeds
+ended above 450 in nine trials of other rates, batches, epochs, clips, discounts and bonuses, and those that did not had
+been there before. Without, all eight end at 500 with a GRU or LSTM, four observations at 448 to 500, no memory at 40 to 44.
+(Tuned on other seeds than those of the figure.)
 """
 
 import json
@@ -36,6 +42,14 @@ def masked(frames: int = 1) -> Environment:
     return frame_stack(environment, frames) if frames > 1 else environment
 
 
+SETTINGS = {
+    "discount": 0.98,
+    "trace_decay": 0.9,
+    "entropy_coefficient": 0.0,
+    "normalize_observations": True,
+    "scale_rewards": True,
+    "standardize_advantage": False,
+}
 RECURRENT = {"num_envs": 16, "rollout_length": 64}
 KINDS: dict[str, tuple[Callable[[], Environment], dict[str, Any]]] = {
     "no memory": (masked, {}),
@@ -48,7 +62,7 @@ KINDS: dict[str, tuple[Callable[[], Environment], dict[str, Any]]] = {
 def main(
     quick: bool = False,
     seeds: int = 8,
-    total_steps: int = 500_000,
+    total_steps: int = 250_000,
     out: Path = Path("runs/experiments/masked_cartpole"),
 ) -> None:
     """Train PPO with every kind of memory and draw the returns.
@@ -63,8 +77,8 @@ def main(
     kinds = {name: KINDS[name] for name in ("no memory", "GRU")} if quick else KINDS
     seeds, total_steps = (2, 20_000) if quick else (seeds, total_steps)
     preset = presets.load("ppo", "CartPole-v1")
-    preset = preset | {"normalize_observations": True, "entropy_coefficient": 0.0}
     preset.pop("total_steps")
+    preset |= SETTINGS
     out.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     numbers: dict[str, Any] = {"total_steps": total_steps, "seeds": seeds}
@@ -79,7 +93,7 @@ def main(
             "interquartile mean": [final.value, final.low, final.high],
             "final_return": np.sort(returns[:, -1]).round(1).tolist(),
         }
-        steps = total_steps * np.arange(1, groups + 1) / groups
+        steps = total_steps * np.arange(1, returns.shape[1] + 1) / returns.shape[1]
         axes.fill_between(steps, returns.min(0), returns.max(0), color=COLOURS[i], alpha=0.15, linewidth=0)
         axes.plot(steps, np.median(returns, 0), DASHES[i], color=COLOURS[i], label=name)
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
