@@ -1,11 +1,12 @@
-"""How far are PPO and DQN from the least that their work must cost?
+"""How far are PPO, DQN and SAC from the least that their work must cost?
 
 The floor of an iteration is an environment-only scan (the same number of auto-resetting steps with actions drawn
 beforehand) plus a learner-only scan of the same sizes (act on fixed observations, update on fixed batches), written
 here by hand. What the algorithm takes on top is bookkeeping: replay, sampling, advantages, shuffling, statistics.
 
-    python experiments/benchmarks/throughput.py            # about two minutes
+    python experiments/benchmarks/throughput.py            # about two minutes: PPO and DQN on CartPole-v1
     python experiments/benchmarks/throughput.py --quick
+    python experiments/benchmarks/throughput.py --algorithms sac --env Pendulum-v1 --env brax/halfcheetah
 
 A program takes its state, gives it back and gets it again, as in `purerl.run`. All are timed in turn, several times
 over, so that a noisy machine slows them alike; medians are compared. DQN is also timed with a replay of 1,000,000
@@ -25,11 +26,13 @@ import jax.numpy as jnp
 import optax
 
 from purerl import make
+from purerl.algorithms.continuous_control import sac
 from purerl.algorithms.policy_gradient import ppo
 from purerl.algorithms.value_based import dqn
 from purerl.environments import vectorize
 from purerl.host.compilation import compiler_options
-from purerl.networks.heads import ActorCritic
+from purerl.networks.critics import critics
+from purerl.networks.heads import ActorCritic, PolicyNetwork
 from purerl.networks.q_network import QNetwork
 from purerl.train import advance, start
 
@@ -47,7 +50,8 @@ def whole(algorithm: Any, iterations: int) -> tuple[Callable, tuple]:
 def environment_only(name: str, num_envs: int, steps: int) -> tuple[Callable, tuple]:
     """`steps` steps of `num_envs` environments with actions drawn beforehand."""
     environments = vectorize(make(name), num_envs)
-    actions = jax.random.randint(KEY, (steps, num_envs), 0, environments.action_space.n)
+    draw = jax.vmap(jax.vmap(environments.action_space.sample))
+    actions = draw(jax.random.split(KEY, (steps, num_envs)))
 
     def program(state, actions, key):
         def body(state, inputs):
@@ -141,6 +145,65 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
     return program, ((params, optimizer.init(params)), jax.tree.map(jnp.copy, params), observation)
 
 
+def sac_learner_only(config: sac.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
+    """Act for `steps_per_iteration` steps, then the updates of an iteration on a fixed batch, `iterations` times."""
+    size, (wide,) = config.batch_size, environment.action_space.shape
+    actor = PolicyNetwork(
+        environment.observation_space, environment.action_space, config.widths, config.activation, False, config.policy
+    )
+    q = critics(environment, config)
+    optimizers = [optax.adam(config.learning_rate) for _ in range(3)]
+    observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
+    action = jnp.zeros((size, wide))
+    params = [actor.init(KEY, observation), q.init(KEY, observation, action), jnp.zeros(())]
+    updates = config.num_envs * config.steps_per_iteration * config.update_to_data[0] // config.update_to_data[1]
+
+    def soft_value(actor_params, q_params, observation, key):
+        policy = actor.apply(actor_params, observation)
+        draw = policy.sample(key)
+        values = q.apply(q_params, observation, policy.action(draw))
+        return jnp.min(values, axis=0), -policy.log_probability(draw)
+
+    def q_loss(q_params, observation, target):
+        return 0.5 * jnp.mean(jnp.square(q.apply(q_params, observation, action) - target))
+
+    def actor_loss(actor_params, q_params, observation, alpha, key):
+        value, entropy = soft_value(actor_params, q_params, observation, key)
+        return -jnp.mean(value + alpha * entropy), jnp.mean(entropy)
+
+    def update(carry, keys):
+        (pi, critic, log_alpha), target, states = carry
+        batch = observation + 1e-6 * log_alpha  # that changes: else XLA takes what it can out of the loop
+        value, entropy = soft_value(pi, target, batch, keys[0])
+        y = 1.0 + config.discount * (value + jnp.exp(log_alpha) * entropy)
+        slope = jax.grad(q_loss)(critic, batch, y)
+        gradient, entropy = jax.grad(actor_loss, has_aux=True)(pi, critic, batch, jnp.exp(log_alpha), keys[1])
+        steps = [
+            optimizer.update(gradients, state)
+            for optimizer, gradients, state in zip(optimizers, (gradient, slope, entropy + wide), states, strict=True)
+        ]
+        moved = [optax.apply_updates(x, step) for x, (step, _) in zip(carry[0], steps, strict=True)]
+        target = optax.incremental_update(moved[1], target, config.target_rate)
+        return (moved, target, [state for _, state in steps]), None
+
+    def program(carry, observation, key):
+        def iteration(carry, keys):
+            def acting(observation, key):
+                policy = actor.apply(carry[0][0], observation)
+                action = policy.action(policy.sample(key))
+                return observation + 1e-6 * action[:, :1], action
+
+            acted = jax.lax.scan(acting, observation, jax.random.split(keys[0], config.steps_per_iteration))
+            carry, _ = jax.lax.scan(update, carry, jax.random.split(keys[1], (updates, 2)))
+            return carry, jax.tree.map(jnp.sum, acted)
+
+        return jax.lax.scan(iteration, carry, jax.random.split(key, (iterations, 2)))
+
+    states = [optimizer.init(one) for optimizer, one in zip(optimizers, params, strict=True)]
+    carry = params, jax.tree.map(jnp.copy, params[1]), states
+    return program, (carry, observation[: config.num_envs], KEY)
+
+
 def measure(programs: dict[str, tuple[Callable, tuple]], repeats: int) -> dict[str, list[float]]:
     """Seconds of every program, in turn, `repeats` times after one warm-up; compile times are printed."""
     compiled, carried = {}, {}
@@ -169,37 +232,64 @@ def report(name: str, seconds: dict[str, list[float]], env_steps: int, bound: fl
     print(f"  whole / floor = {ratio:.2f} (bound {bound})")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="short scans and few repeats: shows that it runs")
-    parser.add_argument("--env", default="CartPole-v1", help="an environment with discrete actions")
-    options = parser.parse_args()
-    repeats, scale = (3, 1) if options.quick else (11, 10)
-    environment = make(options.env)
-    print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}, {options.env}, float32")
-
-    config, iterations = ppo.Config(learning_rate=STEP_SIZE), 10 * scale
+def ppo_against_floor(name: str, scale: int, repeats: int) -> None:
+    """PPO of the default Config."""
+    environment, config, iterations = make(name), ppo.Config(learning_rate=STEP_SIZE), 10 * scale
     steps = iterations * config.rollout_length
     programs = {
         "whole": whole(ppo.make(environment, config), iterations),
-        "environment": environment_only(options.env, config.num_envs, steps),
+        "environment": environment_only(name, config.num_envs, steps),
         "learner": ppo_learner_only(config, environment, iterations),
     }
     report("ppo", measure(programs, repeats), steps * config.num_envs, bound=1.2)
 
-    config, iterations = dqn.Config(learning_rate=STEP_SIZE), 500 * scale
+
+def dqn_against_floor(name: str, scale: int, repeats: int) -> None:
+    """DQN of the default Config, and with a replay a hundred times as large."""
+    environment, config, iterations = make(name), dqn.Config(learning_rate=STEP_SIZE), 500 * scale
     steps = iterations * config.steps_per_iteration
     large = dataclasses.replace(config, replay_capacity=1_000_000)
     programs = {
         "whole": whole(dqn.make(environment, config), iterations),
         "whole, replay of 1,000,000": whole(dqn.make(environment, large), iterations),
-        "environment": environment_only(options.env, config.num_envs, steps),
+        "environment": environment_only(name, config.num_envs, steps),
         "learner": dqn_learner_only(config, environment, iterations),
     }
     seconds = measure(programs, repeats)
     report("dqn", seconds, steps * config.num_envs, bound=1.35)
     pairs = zip(seconds["whole, replay of 1,000,000"], seconds["whole"], strict=True)
     print(f"  replay of 1,000,000 / of 10,000 = {statistics.median(a / b for a, b in pairs):.2f} (bound 1.1)")
+
+
+def sac_against_floor(name: str, scale: int, repeats: int) -> None:
+    """SAC of the default Config: one environment, an update of 256 transitions per step."""
+    rates = dict.fromkeys(("learning_rate", "critic_learning_rate", "temperature_learning_rate"), STEP_SIZE)
+    environment, config, iterations = make(name), sac.Config(**rates), 10 * scale  # pyright: ignore[reportArgumentType]
+    steps = iterations * config.steps_per_iteration
+    programs = {
+        "whole": whole(sac.make(environment, config), iterations),
+        "environment": environment_only(name, config.num_envs, steps),
+        "learner": sac_learner_only(config, environment, iterations),
+    }
+    report("sac", measure(programs, repeats), steps * config.num_envs, bound=1.25)
+
+
+AGAINST_FLOOR = {"ppo": ppo_against_floor, "dqn": dqn_against_floor, "sac": sac_against_floor}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="short scans and few repeats: shows that it runs")
+    parser.add_argument("--algorithms", nargs="+", choices=AGAINST_FLOOR, default=["ppo", "dqn"])
+    parser.add_argument(
+        "--env", action="append", help="an environment that suits them (default CartPole-v1); again for more"
+    )
+    options = parser.parse_args()
+    repeats, scale = (3, 1) if options.quick else (11, 10)
+    for name in options.env or ["CartPole-v1"]:
+        print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}, {name}, float32")
+        for algorithm in options.algorithms:
+            AGAINST_FLOOR[algorithm](name, scale, repeats)
 
 
 if __name__ == "__main__":
