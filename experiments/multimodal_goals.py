@@ -1,12 +1,13 @@
 """Four goals, all as good: policies that are paid for entropy go to all of them, deterministic ones to one.
 
-    python experiments/multimodal_goals.py              # six minutes on two cores
+    python experiments/multimodal_goals.py              # ten minutes on one core
     python experiments/multimodal_goals.py --quick      # a minute, most of it compiling; learns little
 
 A point starts in the middle of a square between four goals (Haarnoja et al., 2017). DDPG, SAC and soft Q-learning learn
 from the same number of steps; then each plays two hundred episodes by its policy from exactly the middle (DDPG's policy
-is deterministic). SAC's policy is a Gaussian and chooses among goals by a wide one in the middle; soft
-Q-learning's sampler has a peak for each.
+is deterministic: from starts a decimetre apart it goes to the nearest goal, and so to all four). SAC's policy is a
+Gaussian, a wide one in the middle; soft Q-learning's sampler has a peak for each goal. Of five seeds each, all of SAC
+and all of soft Q-learning reach each of the four goals in at least 5 % of their episodes, all of DDPG only one.
 """
 
 import json
