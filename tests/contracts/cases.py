@@ -251,7 +251,7 @@ CASES: dict[str, Case] = {
     "ppo": Case(
         "ppo",
         "CartPole-v1",
-        SMALL_PPO | {"clip_value": True, "clip": 0.001, "reward_clip": 0.1},
+        SMALL_PPO | {"clip_value": True, "clip": 0.001, "reward_clip": 0.1, "recompute_advantage": True},
         idle=(*KL_PENALTY, "stop_kl"),
     ),
     "ppo, recurrent, penalty": Case(
