@@ -5,7 +5,7 @@ import pytest
 from purerl.algorithms import load
 from tests.learning import probes
 
-ELSEWHERE = (*probes.SAME_BUT_FOR_THE_HEAD, "reinforce", *probes.OFF_POLICY_CONTINUOUS)
+ELSEWHERE = (*probes.SAME_BUT_FOR_THE_HEAD, "reinforce", "soft_q", *probes.OFF_POLICY_CONTINUOUS)
 WHOLE = [name for name in probes.CONFIGS if name not in ELSEWHERE]
 
 
@@ -40,7 +40,7 @@ def test_returns(name, probe):
 
 
 @pytest.mark.parametrize("probe", probes.CONTINUOUS_RETURNS)
-@pytest.mark.parametrize("name", ["ppo", "trpo", *probes.OFF_POLICY_CONTINUOUS])
+@pytest.mark.parametrize("name", ["ppo", "trpo", "soft_q", *probes.OFF_POLICY_CONTINUOUS])
 def test_continuous_actions(name, probe):
     probes.check_return(load(name), name, probe, probes.CONTINUOUS_RETURNS[probe])  # asserts
 
