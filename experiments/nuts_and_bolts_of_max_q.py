@@ -4,11 +4,11 @@
     python experiments/nuts_and_bolts_of_max_q.py --quick      # 1 minute on one core
 
 QT-Opt (Kalashnikov et al., 2018) searches for the best action with 64 samples and two iterations of the cross-entropy
-method; with few dimensions uniform samples would do as well, and gradients are another way. Here Q is a smooth random
-function of the action in [-1, 1]^A with many peaks, whose maximum is known: 1024 starts of a long ascent, made twice,
-agree to 1e-6. A search is charged for the values it asks for, a value with its gradient as three. 64 functions, 16
-searches on each; gaps to the maximum are in deviations of Q. Everything but the budget is fixed: a tenth of the samples
-are elites, their fitted deviation is at least 0.05.
+method; uniform samples are simpler, gradients another way. Here Q is a smooth random function of the action in
+[-1, 1]^A with many peaks, whose maximum is known: 1024 starts of a long ascent, made twice, agree to 1e-6. A search is
+charged for the values it asks for, a value with its gradient as three. 64 functions, 16 searches on each; gaps to the
+maximum are in deviations of Q. Everything but the budget is fixed: a tenth of the samples are elites, their fitted
+deviation is at least 0.05.
 
     gap with so many values:      1 dimension              2 dimensions             6 dimensions
                                   16     64     128        16     64     128        64     128    256    1024
