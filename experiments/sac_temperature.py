@@ -1,11 +1,15 @@
 """The temperature of SAC: learned, it brings the policy's entropy to its target; fixed, it is one more hyperparameter.
 
-    python experiments/sac_temperature.py              # ten minutes on two cores
+    python experiments/sac_temperature.py              # ten minutes on one core
     python experiments/sac_temperature.py --quick      # a minute, most of it compiling; learns little
 
 Pendulum-v1, with the preset. Haarnoja et al. (2018b) learn alpha so that the entropy is what was asked for, here -2, -1
 (the default, minus the number of actions) and -0.5 nats; fixed temperatures from 0.001 to 3 are the alternative. All
 targets are agents of one program, and all temperatures of another.
+
+After 20,000 steps the entropy is within 0.02 nats of every target, from 5,000 steps on, while the temperature behind it
+goes on falling. It hardly matters here: fixed temperatures from 0.001 to 1 (entropies of -6.4 to 0.1) also end at -128
+or -129, 3 at -138.
 """
 
 import json
