@@ -54,7 +54,7 @@ def main(
     quick: bool = False,
     environment: str = "brax/hopper",
     seeds: int = 5,
-    total_steps: int = 200_000,
+    total_steps: int = 50_000,
     out: Path = Path("runs/experiments/td3_ablation"),
 ) -> None:
     """Train every variant and look at what it believes ten times on the way.
@@ -94,7 +94,7 @@ def main(
         style = {"color": COLOURS[i % len(COLOURS)], "linestyle": "-" if i < 4 else "--", "label": name}
         axes[0].plot(steps, np.median(bias, 0), **style)
         axes[1].plot(steps, np.median(returns, 0), **style)
-    (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     axes[0].axhline(0.0, color="0.6", linewidth=0.8)
     axes[0].set(xlabel="environment steps", ylabel="believed less earned, discounted")
     axes[1].set(xlabel="environment steps", ylabel="return")
