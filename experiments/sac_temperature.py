@@ -8,8 +8,8 @@ Pendulum-v1, with the preset. Haarnoja et al. (2018b) learn alpha so that the en
 targets are agents of one program, and all temperatures of another.
 
 From 5,000 steps on the entropy is at its target, at the end within 0.06 nats in every agent, while the temperature
-behind it goes on falling. It hardly matters here: fixed ones from 0.001 to 1 (entropies of -6.4 to 0.1) also end at -128
-or -129, 3 at -138.
+behind it goes on falling. It hardly matters here: fixed ones from 0.001 to 1 (entropies of -6.4 to 0.1) also end at
+-128 or -129, 3 at -138.
 """
 
 import json
