@@ -26,8 +26,8 @@ It is not what came out here. Seeds of ten that solve the task, median episodes 
     cart-pole     8    50    367 [310, 393]             10    34    402 [320, 418]
     arm          10   289    -14.9 [-15.9, -14.1]       10   155    -12.0 [-12.6, -11.6]
 
-DDPG is the faster one on all four. It has what the DDPG of 2016 did not have: LayerNorm in its critic, without which
-neither learner did well in the trials, as many trials as NAF, and one update per step.
+DDPG is the faster one on all four. Except on Pendulum both have what those of 2016 had not, LayerNorm in their action
+values, with which both learned more in the trials.
 """
 
 import json
