@@ -1,8 +1,8 @@
 """SAC and TD3 of purerl and brax's own SAC, side by side: the same environments, steps, updates and batches.
 
-    python experiments/sac_against_brax.py                   # on a GPU an hour; the MJX tasks alone, on one core, an hour
-    python experiments/sac_against_brax.py --quick           # three minutes on one core, most of it compiling
-    python experiments/sac_against_brax.py --tasks hopper --learners brax      # a part; the figure shows all parts
+    python experiments/sac_against_brax.py            # an hour on a GPU; its MJX tasks an hour on one core
+    python experiments/sac_against_brax.py --quick    # three minutes on one core, most of it compiling
+    python experiments/sac_against_brax.py --tasks brax/hopper --learners brax    # a part; the figure shows all parts
 
 Environments of brax (spring backend) and two of our own in MJX, which brax's learner plays through an adapter below.
 All learn from the same number of environment steps, with the same ratio of updates to steps, batch, discount, reward
