@@ -9,8 +9,8 @@ are the presets of PPO; brax's are those below, around what its notebooks use. b
 devices by a function that current versions of JAX no longer have; what replaces it is at the end.
 
 purerl was tuned more, mostly on one seed and fewer steps: of brax's learner one setting was tried on inverted_pendulum
-and two on each of the others, of purerl five on inverted_pendulum, eight on reacher and some fifteen on halfcheetah (the
-preset joins what helped); its preset of hopper was there before.
+and two on each of the others, of purerl five on inverted_pendulum, eight on reacher and some fifteen on halfcheetah
+(the preset joins what helped); its preset of hopper was there before.
 
 Means of two or three seeds: inverted pendulum 680 against brax's 585 (its seeds: 95 to 1000), reacher -79 against -198,
 hopper 523 against 542. Of six seeds: halfcheetah 2163 [2004, 2380] against 2096 [1530, 2581]. Two would have told
