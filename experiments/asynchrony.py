@@ -1,11 +1,14 @@
 """What A3C pays for not waiting: return against the staleness of its gradients, step size by step size.
 
-    python experiments/asynchrony.py              # a quarter of an hour on one core
+    python experiments/asynchrony.py              # seven minutes on two cores
     python experiments/asynchrony.py --quick      # a minute, most of it compiling; learns little
 
 Sixteen workers take turns on CartPole-v1, each with one environment. Whoever acts and differentiates with parameters
 that are d updates old changes the newest ones (Mnih et al., 2016); in the long run of sixteen asynchronous workers d is
 15. Staleness and step size are numbers in one compiled program, so that every pair is an agent of one sweep.
+
+After 150,000 steps, interquartile means of four seeds, with intervals too wide to rank neighbours: a step size of 0.003
+bears a staleness of 0 to 15 (488 to 500) and not 63 (145); 0.01 learns 379 without staleness and 9 with 15.
 """
 
 import json
@@ -24,7 +27,7 @@ WORKERS = 16
 
 def main(
     quick: bool = False,
-    seeds: int = 5,
+    seeds: int = 4,
     total_steps: int = 150_000,
     out: Path = Path("runs/experiments/asynchrony"),
 ) -> None:
