@@ -12,9 +12,11 @@ CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # Most of the suite is compiling, so that as little as possible of it is done; learning runs that take minutes are
-# compiled at the level that `run` compiles with, too.
+# compiled at the level that `run` compiles with, too. Workers find it set by the process that started them.
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
-FLAGS = "--xla_backend_optimization_level=1" if "slow" in sys.argv else QUICK
-os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
+    slow = any("slow" in argument.replace("not slow", "") for argument in sys.argv)
+    flags = "--xla_backend_optimization_level=1" if slow else QUICK
+    os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"

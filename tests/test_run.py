@@ -16,7 +16,7 @@ from purerl.checkpoint import CheckpointError, Checkpoints
 from purerl.devices import over_agents
 from purerl.evaluate import Evaluation
 from purerl.host import memory
-from purerl.host.compilation import Agents, compile_programs, training_shapes
+from purerl.host.compilation import Agents, compile_programs, compiler_options, training_shapes
 from purerl.report import run_directory
 from purerl.report.sinks import Sink
 from purerl.run import plan_groups, run, seed_numbers
@@ -345,3 +345,10 @@ def test_bad_arguments_are_refused(tmp_path):
         quiet_run(tmp_path, resume=True, overwrite=True)
     with pytest.raises(ValueError, match="no environment of its own"):
         quiet_run(algorithm=algorithm()._replace(environment=None))
+
+
+def test_a_level_of_optimisation_in_the_environment_comes_first(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    assert compiler_options() == {"xla_backend_optimization_level": 1}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
+    assert compiler_options() == {}

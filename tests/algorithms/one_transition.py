@@ -1,5 +1,6 @@
-"""An off-policy learner whose replay holds exactly one transition, so that every batch is known."""
+"""Environments of one step: a replay that holds one transition only, so that every batch is known; a known reward."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,6 +36,18 @@ def one_transition(actions: Space, terminated: bool, truncated: bool) -> Environ
         return state, Timestep(jnp.asarray(SUCCESSOR), jnp.float32(REWARD), *flags, {})
 
     return Environment("one_transition", reset, step, Box(-1.0, 1.0, (2,)), actions, max_steps=1)
+
+
+def one_step(reward: Callable[[jax.Array], jax.Array], bound: float) -> Environment:
+    """One step, one action a in [-bound, bound], `reward(a)` for it."""
+
+    def reset(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(()), jnp.zeros(1)
+
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, Timestep]:
+        return state, Timestep(jnp.zeros(1), reward(action[0]), jnp.asarray(True), jnp.asarray(False), {})
+
+    return Environment("one_step", reset, step, Box(-1.0, 1.0, (1,)), Box(-bound, bound, (1,)), max_steps=1)
 
 
 def dense(layer: Any, x: jax.Array) -> jax.Array:

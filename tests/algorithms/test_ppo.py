@@ -7,6 +7,7 @@ import pytest
 
 from purerl import EvaluationPlan, Time, make, ppo, train
 from purerl.operators.policy_gradient import clipped_surrogate
+from tests.compilation import AS_USERS
 
 SMALL = {"num_envs": 4, "rollout_length": 16, "minibatches": 1, "epochs": 1, "widths": (8,)}
 START = Time(jnp.int32(0), jnp.float32(0))
@@ -45,7 +46,7 @@ def settled_kl(**fields) -> np.ndarray:
     algorithm = ppo.make(make("CartPole-v1"), ppo.Config(**fields))
     keys = jax.random.split(jax.random.key(0), 3)
     training = jax.vmap(lambda key: train(algorithm, key, 60).metrics)
-    metrics = jax.jit(training, compiler_options={"xla_backend_optimization_level": 1})(keys)  # as users compile
+    metrics = jax.jit(training, compiler_options=AS_USERS)(keys)
     return np.median(np.asarray(metrics["kl"])[:, 30:], axis=1)
 
 

@@ -10,8 +10,17 @@ import pytest
 
 from purerl import Time, make, train
 from purerl.algorithms.continuous_control import sac
-from purerl.types import Box, Environment, Timestep
-from tests.algorithms.one_transition import DISCRETE, ONE, REWARD, START, SUCCESSOR, critic, layers, one_transition
+from tests.algorithms.one_transition import (
+    DISCRETE,
+    ONE,
+    REWARD,
+    START,
+    SUCCESSOR,
+    critic,
+    layers,
+    one_step,
+    one_transition,
+)
 from tests.algorithms.test_ddpg import close
 
 TIME = Time(jnp.int32(0), jnp.float32(0.5))
@@ -70,19 +79,6 @@ def test_an_iteration_is_that_of_the_equations(terminated):
     check_iteration(sac, terminated)  # asserts
 
 
-def quadratic(curvature: float) -> Environment:
-    """One step, one unbounded action a, reward -curvature a^2 / 2."""
-
-    def reset(key):
-        return jnp.zeros(()), jnp.zeros(1)
-
-    def step(key, state, action):
-        flags = jnp.asarray(True), jnp.asarray(False)
-        return state, Timestep(jnp.zeros(1), -curvature * action[0] ** 2 / 2, *flags, {})
-
-    return Environment("quadratic", reset, step, Box(-1.0, 1.0, (1,)), Box(-jnp.inf, jnp.inf, (1,)), max_steps=1)
-
-
 @pytest.mark.parametrize(("temperature", "curvature"), [(0.5, 2.0), (0.3, 0.5)])
 def test_the_variance_of_the_best_policy_is_temperature_over_curvature(temperature, curvature):
     """maximise E[-c a^2 / 2] + alpha H: the best policy is normal and has variance alpha / c."""
@@ -102,7 +98,7 @@ def test_the_variance_of_the_best_policy_is_temperature_over_curvature(temperatu
         activation="tanh",
         actor_climbs="mean",
     )
-    algorithm = sac.make(quadratic(curvature), config)
+    algorithm = sac.make(one_step(lambda a: -curvature * a**2 / 2, np.inf), config)
     keys = jax.random.split(jax.random.key(0), 4)
     states = jax.jit(jax.vmap(lambda key: train(algorithm, key, 1500).state))(keys)
     deviation = np.exp(states.actor["params"]["Actor_0"]["log_deviation"])

@@ -1,7 +1,5 @@
 """Soft Q-learning samples the best policy that is paid for entropy, whatever its shape."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,21 +7,9 @@ import pytest
 
 from purerl import train
 from purerl.algorithms.continuous_control import soft_q
-from purerl.types import Array, Box, Environment, Timestep
+from tests.algorithms.one_transition import one_step
 
 TEMPERATURE = 0.5
-
-
-def one_step(reward: Callable[[Array], Array]) -> Environment:
-    """One step, one action a in [-1, 1], a reward for it."""
-
-    def reset(key):
-        return jnp.zeros(()), jnp.zeros(1)
-
-    def step(key, state, action):
-        return state, Timestep(jnp.zeros(1), reward(action[0]), jnp.asarray(True), jnp.asarray(False), {})
-
-    return Environment("one_step", reset, step, Box(-1.0, 1.0, (1,)), Box(-1.0, 1.0, (1,)), max_steps=1)
 
 
 @pytest.mark.parametrize("peak", [0.0, 0.5])
@@ -43,7 +29,7 @@ def test_draws_have_the_density_of_the_best_policy(peak):
         critic_widths=(32, 32),
         activation="tanh",
     )
-    algorithm = soft_q.make(one_step(lambda a: -curvature * (jnp.abs(a) - peak) ** 2 / 2), config)
+    algorithm = soft_q.make(one_step(lambda a: -curvature * (jnp.abs(a) - peak) ** 2 / 2, 1.0), config)
 
     @jax.jit
     @jax.vmap

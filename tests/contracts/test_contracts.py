@@ -37,16 +37,12 @@ def assert_close(one, other, tolerance=1e-5) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@cache
-def training_of_three(name: str):
-    """The compiled training of an agent for each of three keys."""
-    return jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))
+def train_three(name: str):
+    """Three agents trained in one program, traced anew."""
+    return jax.jit(jax.vmap(lambda key: train(algorithm(name), key, CASES[name].iterations)))(seeds())
 
 
-@cache
-def trained(name: str):
-    """Three agents trained in one program."""
-    return training_of_three(name)(seeds())
+trained = cache(train_three)
 
 
 @cache
@@ -61,28 +57,31 @@ def defaults(name: str) -> dict[str, np.float32]:
 
 
 @cache
-def in_halves(name: str):
-    """Three agents trained by two calls of one compiled program, at the default floats: both results."""
-    chunk, begin = half(name), jax.jit(jax.vmap(partial(start, algorithm(name))))
-    floats = {field: jnp.full(3, value) for field, value in defaults(name).items()}
-    halfway = chunk(floats, begin(seeds()), jnp.int32(0))
-    return halfway, chunk(floats, halfway, jnp.int32(CASES[name].iterations // 2))
+def piece(name: str):
+    """The compiled iteration of three agents with these floats, and the list of how often it was traced."""
+    traces = []
+
+    def one(floats, training, first):
+        traces.append(name)
+        total = CASES[name].iterations
+        return advance(algorithm(name, **floats), training, first, iterations=1, total_iterations=total)[0]
+
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, None))), traces
+
+
+def in_pieces(name: str, scale: float):
+    """What three agents are after each iteration, every one a call; `scale` times the floats of the case."""
+    floats = {field: jnp.full(3, np.float32(scale) * value) for field, value in defaults(name).items()}
+    training = jax.jit(jax.vmap(partial(start, algorithm(name))))(seeds())
+    for first in range(CASES[name].iterations):
+        training = piece(name)[0](floats, training, jnp.int32(first))
+        yield training
 
 
 @cache
-def half(name: str):
-    """The compiled half of a training of three agents."""
-    iterations = CASES[name].iterations
-
-    @jax.jit
-    def chunk(floats, training, first):
-        def one(floats, training):
-            one = algorithm(name, **floats)
-            return advance(one, training, first, iterations=iterations // 2, total_iterations=iterations)[0]
-
-        return jax.vmap(one)(floats, training)
-
-    return chunk
+def pieces(name: str):
+    """The same for the floats of the case."""
+    return tuple(in_pieces(name, 1.0))
 
 
 def seeds() -> jax.Array:
@@ -105,7 +104,7 @@ def test_the_state_is_strongly_typed_arrays_and_stays_so(name):
 
 
 def test_seeds_differ_and_a_seed_repeats_bitwise(name):
-    again = training_of_three(name)(seeds())
+    again = train_three(name)
     assert_same(again, trained(name))
     params = jax.vmap(algorithm(name).snapshot)(again.state)
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -153,7 +152,7 @@ def test_evaluation_does_not_perturb_training(name):
     assert watched.evaluations.returns.shape == (3, 2, 3)
     means = watched.evaluations.returns.mean(-1)
     np.testing.assert_allclose(watched.best.score, means.max(1), rtol=1e-6)
-    halfway, _ = in_halves(name)
+    halfway = pieces(name)[iterations // 2 - 1]
     for agent in range(3):
         source = (halfway if means[agent, 0] >= means[agent, 1] else watched).state
         best, expected = (
@@ -164,14 +163,15 @@ def test_evaluation_does_not_perturb_training(name):
 
 
 def test_one_program_for_all_chunks_seeds_and_values(name):
-    _, training = in_halves(name)
-    floats = {field: jnp.full(3, np.float32(0.9) * value) for field, value in defaults(name).items()}
-    half(name)(floats, training, jnp.int32(0))
-    assert half(name)._cache_size() == 1  # traced twice, it would be there twice
+    pieces(name)
+    list(in_pieces(name, 0.9))
+    program, traces = piece(name)
+    assert len(traces) == 1
+    assert program._cache_size() == 1
 
 
 def test_pieces_of_training_are_the_whole(name):
-    assert_close(in_halves(name)[1].state, trained(name).state, tolerance=1e-4)
+    assert_close(pieces(name)[-1].state, trained(name).state, tolerance=1e-4)
 
 
 def test_the_snapshot_is_enough_to_act(name):

@@ -33,6 +33,7 @@ from purerl.planning import (
     uniform_policy,
     value_iteration,
 )
+from tests.compilation import AS_USERS
 from tests.planning import checks, oracles
 from tests.planning.problems import random_policy, random_problem
 
@@ -238,15 +239,19 @@ def test_many_problems_and_discounts_at_once():
     keys = jax.random.split(jax.random.key(0), 4)
     problems = jax.vmap(lambda key: garnet(key, terminal_states=1))(keys)
     discounts = jnp.array([0.5, 0.9, 0.95, 0.99])
+    jit = partial(jax.jit, compiler_options=AS_USERS)  # rounding decides which sweep is the last
     for solve in (value_iteration, policy_iteration, modified_policy_iteration, q_value_iteration):
-        one = jax.jit(lambda mdp, discount, solve=solve: solve(mdp.replace(discount=discount)))
-        grid = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(problems, discounts)
+
+        def one(mdp, discount, solve=solve):
+            return solve(mdp.replace(discount=discount))
+
+        single = jit(one)
+        grid = jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(problems, discounts)
         assert grid.values.shape == (4, 4, 20)
         for i, j in ((0, 0), (1, 3), (3, 2)):
-            alone = one(jax.tree.map(lambda x, i=i: x[i], problems), discounts[j])
+            alone = single(jax.tree.map(lambda x, i=i: x[i], problems), discounts[j])
             np.testing.assert_allclose(grid.values[i, j], alone.values, rtol=1e-4, atol=1e-4)
-            # Rounding decides which sweep is the last, and it differs from program to program.
-            assert int(grid.iterations[i, j]) == pytest.approx(int(alone.iterations), rel=0.1, abs=1)
+            assert int(grid.iterations[i, j]) == pytest.approx(int(alone.iterations), rel=0.05, abs=1)
     horizons = jax.vmap(lambda mdp: finite_horizon(mdp, 3).values)(problems)
     np.testing.assert_allclose(horizons[2], finite_horizon(jax.tree.map(lambda x: x[2], problems), 3).values, atol=1e-5)
 
