@@ -170,8 +170,6 @@ def collector(
         return state, rollout
 
     def revalue(params: Params, rollout: Rollout) -> Rollout:
-        if recurrent:
-            raise ValueError("the values of a recurrent network cannot be computed again from its rollout")
         value, successor_value = values(params, rollout.observation, rollout.successor, None, ())
         return rollout._replace(value=value, successor_value=successor_value)
 
@@ -263,19 +261,23 @@ def pass_over(
     memory: Memory,
     epochs: int,
     minibatches: int,
+    renew: Callable[[Carry, Tree], Tree] = lambda carry, samples: samples,
 ) -> tuple[Carry, Metrics]:
     """Several passes over the sequences `[length, N, ...]` in random order, minibatch by minibatch.
 
-    `update(carry, batch, memory)` sees `[length, N / minibatches, ...]` and the memories `[N / minibatches, ...]`.
-    Returns the last carry and the metrics `[epochs, minibatches]`.
+    `update(carry, batch, memory)` sees `[length, N / minibatches, ...]` and the memories `[N / minibatches, ...]`;
+    `renew(carry, samples)` is what an epoch that begins with `carry` passes over. Returns the last carry and the
+    metrics `[epochs, minibatches]`.
     """
     sequences = jax.tree.leaves(samples)[0].shape[1]
 
-    def one(carry: Carry, chosen: Array) -> tuple[Carry, Metrics]:
-        batch = split(jax.tree.map(lambda x: x[:, chosen], samples), axis=1)
-        return update(carry, batch, split(jax.tree.map(lambda x: x[chosen], memory)))
-
     def epoch(carry: Carry, key: Key) -> tuple[Carry, Metrics]:
+        renewed = renew(carry, samples)
+
+        def one(carry: Carry, chosen: Array) -> tuple[Carry, Metrics]:
+            batch = split(jax.tree.map(lambda x: x[:, chosen], renewed), axis=1)
+            return update(carry, batch, split(jax.tree.map(lambda x: x[chosen], memory)))
+
         order = jax.random.permutation(key, sequences).reshape(minibatches, -1)
         return jax.lax.scan(one, carry, order)
 

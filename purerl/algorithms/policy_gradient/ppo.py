@@ -240,25 +240,21 @@ def make(environment: Environment, config: Config) -> Algorithm:
         samples, memory = prepare(rollout), state.collector.memory
         old = policies(state.params, samples, memory)
 
-        def passes(progress: Progress, samples: Sequences, key: Key, epochs: int) -> tuple[Progress, Metrics]:
-            return pass_over(
-                lambda carry, batch, memories: update(carry, batch, memories, state.kl_coefficient, rate),
-                progress,
-                key,
-                (samples, old),
-                memory,
-                epochs,
-                config.minibatches,
-            )
+        def renew(progress: Progress, samples: tuple) -> tuple:
+            if config.recompute_advantage:
+                return prepare(actor.revalue(progress.params, rollout)), old
+            return samples
 
-        def one_pass(progress: Progress, key: Key) -> tuple[Progress, Metrics]:
-            return passes(progress, prepare(actor.revalue(progress.params, rollout)), key, 1)
-
-        progress = Progress(state.params, state.optimizer, jnp.zeros((), bool))
-        if config.recompute_advantage:
-            progress, metrics = jax.lax.scan(one_pass, progress, jax.random.split(update_key, config.epochs))
-        else:
-            progress, metrics = passes(progress, samples, update_key, config.epochs)
+        progress, metrics = pass_over(
+            lambda carry, batch, memories: update(carry, batch, memories, state.kl_coefficient, rate),
+            Progress(state.params, state.optimizer, jnp.zeros((), bool)),
+            update_key,
+            (samples, old),
+            memory,
+            config.epochs,
+            config.minibatches,
+            renew,
+        )
         metrics, coefficient = jax.tree.map(jnp.mean, metrics), state.kl_coefficient
         if config.penalty != "none":
             kl = divergence(old, policies(progress.params, samples, memory))
