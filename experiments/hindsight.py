@@ -34,6 +34,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from purerl import make, presets
 from purerl.algorithms.continuous_control import ddpg
+from purerl.host.compilation import compiler_options
 from purerl.report.pictures.style import look
 from purerl.train import EvaluationPlan, train
 from purerl.types import Action, Array, Environment, EnvState, Key, Timestep
@@ -79,8 +80,7 @@ def success_rates(
         return result.evaluations.returns.mean(axis=-1)
 
     over_agents = jax.vmap(jax.vmap(trained, in_axes=(None, 0)), in_axes=(0, None))
-    options: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    rates = jax.jit(over_agents, compiler_options=options)(
+    rates = jax.jit(over_agents, compiler_options=compiler_options())(
         jnp.array(shares), jax.random.split(jax.random.key(0), seeds)
     )
     seen = one.env_steps_of_init + every * one.env_steps_per_iteration * np.arange(1, evaluations + 1)

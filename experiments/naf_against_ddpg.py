@@ -42,6 +42,7 @@ import tyro
 from matplotlib.ticker import EngFormatter
 
 from purerl import load, make
+from purerl.host.compilation import compiler_options
 from purerl.report.pictures.learning_curve import COLOURS, DASHES
 from purerl.report.statistics import Estimate, estimate, final_score, in_words, probability_of_improvement
 from purerl.train import EvaluationPlan, train
@@ -112,6 +113,7 @@ def main(
     total_steps = None
     if quick:
         tasks, seeds, evaluations, total_steps = ("Pendulum-v1", "goal/planar_arm"), 2, 4, 4_000
+        out = out / "quick"  # beside what was measured in full
     out.mkdir(parents=True, exist_ok=True)
     for name in tasks:
         for learner in learners:
@@ -144,9 +146,9 @@ def learn(name: str, learner: str, seeds: int, evaluations: int, total_steps: in
         assert result.evaluations is not None
         return result.evaluations.returns
 
-    options: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     keys = jax.random.split(jax.random.key(0), seeds)
-    earned = np.asarray(jax.jit(jax.vmap(returns), compiler_options=options)(keys))  # [seeds, evaluations, episodes]
+    program = jax.jit(jax.vmap(returns), compiler_options=compiler_options())
+    earned = np.asarray(program(keys))  # [seeds, evaluations, episodes]
     steps = one.env_steps_of_init + every * one.env_steps_per_iteration * np.arange(1, evaluations + 1)
     curves, final = earned.mean(axis=-1), estimate(final_score(earned)[:, None])
     return {

@@ -1,6 +1,6 @@
 """PPO of purerl and brax's own PPO, side by side: the same environments, steps and judge.
 
-    python experiments/ppo_against_brax.py              # a quarter of an hour on one core
+    python experiments/ppo_against_brax.py              # three quarters of an hour on one core
     python experiments/ppo_against_brax.py --quick      # three minutes, most of them compiling; learns little
 
 Both train on brax's spring backend for the same number of environment steps, on one core and in turn, and both are
@@ -14,8 +14,8 @@ and two on each of the others, of purerl five on inverted_pendulum, eight on rea
 
 Means of two or three seeds: inverted pendulum 680 against brax's 585 (its seeds: 95 to 1000), reacher -79 against -198,
 hopper 523 against 542. Of six seeds: halfcheetah 2163 [2004, 2380] against 2096 [1530, 2581]. Two would have told
-nothing there: those of brax gave 2859 on one day and 1860 on another, since its training does not repeat from machine
-to machine. The seconds of halfcheetah were measured beside other work, more of it beside purerl's.
+nothing there: the same two seeds of brax gave 2859 on one day and 1860 on the next. The seconds of halfcheetah were
+measured beside other work, more of it beside purerl's.
 """
 
 import json
@@ -114,6 +114,7 @@ def main(
     """
     if quick:
         tasks, seeds, total_steps, episodes = ("inverted_pendulum", "reacher"), 2, 2**16, 4
+        out = out / "quick"  # beside what was measured in full
     out.mkdir(parents=True, exist_ok=True)
     file = out / "numbers.json"
     numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

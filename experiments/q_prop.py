@@ -43,6 +43,7 @@ from matplotlib.ticker import EngFormatter
 
 from purerl import EvaluationPlan, make, train
 from purerl.algorithms.policy_gradient import q_prop, trpo
+from purerl.host.compilation import compiler_options
 from purerl.networks.critics import Critics
 from purerl.networks.heads import actor_critic, join_parameters, split_parameters
 from purerl.operators.control_variate import control_variate, controlled_surrogate
@@ -88,9 +89,6 @@ PLACES = (  # which critic and policy, lambda, whether all batches begin in the 
 THRESHOLD = -250.0
 
 
-OPTIONS = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-
-
 class Place(NamedTuple):
     """Where gradients are taken: a state of the learner, whose policy and critic stay as they are."""
 
@@ -106,7 +104,7 @@ def places(iterations: int, fitting: int) -> dict[str, Place]:
     environment = make("Pendulum-v1")
     config = q_prop.Config(**SETTINGS, control_variate="full", replay_capacity=64_000)
 
-    @partial(jax.jit, compiler_options=OPTIONS)
+    @partial(jax.jit, compiler_options=compiler_options())
     def advance(state: q_prop.State, max_kl: Array, first: Array, count: Array) -> q_prop.State:
         one = q_prop.make(environment, dataclasses.replace(config, max_kl=max_kl))
 
@@ -118,7 +116,7 @@ def places(iterations: int, fitting: int) -> dict[str, Place]:
     def fit(state: q_prop.State) -> q_prop.State:
         return advance(state, jnp.float32(1e-12), jnp.int32(iterations), jnp.int32(fitting))
 
-    init = jax.jit(q_prop.make(environment, config).init, compiler_options=OPTIONS)
+    init = jax.jit(q_prop.make(environment, config).init, compiler_options=compiler_options())
     state = init(jax.random.key(0))
     state = advance(state, jnp.float32(config.max_kl), jnp.int32(0), jnp.int32(iterations))
     actor, value = split_parameters(state.params)
@@ -190,7 +188,7 @@ def measure(at: Place, trace_decay: float, same_starts: bool, batches: int) -> d
 
     found = {
         name: np.asarray(x, np.float64)
-        for name, x in jax.jit(program, compiler_options=OPTIONS)(at.state, keys).items()
+        for name, x in jax.jit(program, compiler_options=compiler_options())(at.state, keys).items()
     }
     rows: dict[str, Any] = {"correlation of A_hat and A_bar": float(found.pop("correlation").mean())}
     plain = found["plain"]
@@ -232,7 +230,7 @@ def learn(name: str, seeds: int, steps: int) -> np.ndarray:
     plan = EvaluationPlan(environment, episodes=10)
     program = jax.jit(
         jax.vmap(lambda key: train(one, key, iterations, evaluate_every=every, plan=plan).evaluations.returns),
-        compiler_options=OPTIONS,
+        compiler_options=compiler_options(),
     )
     return np.asarray(program(jax.random.split(jax.random.key(0), seeds))).mean(-1)
 

@@ -5,22 +5,22 @@
     python experiments/sac_against_brax.py --tasks brax/hopper --learners brax    # a part; the figure shows all parts
 
 Environments of brax (spring backend) and two of our own in MJX, which brax's learner plays through an adapter below.
-All learn from the same number of environment steps, with the same ratio of updates to steps, batch, discount, reward
-scale, networks and normalised observations; other settings are those of each library, of purerl the ones below. A
-point of a curve is the mean of whole episodes of up to 1000 steps by the action of the mode, purerl's in
-`purerl.evaluate`, brax's in its own evaluator; brax's last policy is judged by both. Agents of purerl with different
-seeds are one program; the seconds are those of all of them, without compiling and judging.
+All learn from the same number of environment steps, with the same ratio of updates to steps, batch, discount, networks
+and normalised observations; other settings are those of each library, of purerl the ones below. A point of a curve is
+the mean of whole episodes of up to 1000 steps by the action of the mode, purerl's in `purerl.evaluate`, brax's in its
+own evaluator; brax's last policy is judged by both. Agents of purerl with different seeds are one program. The seconds
+are without judging, and those of purerl also without compiling; brax does not tell them apart.
 
 Every part keeps what it has measured after every point, so a run that is cut off loses nothing.
 
-Measured so far, last points, means and ranges of four (halfcheetah, on an H200) or two seeds, brax's one seed:
+Measured so far, last points, means and ranges of four (halfcheetah, on an H200) or two seeds (`--seeds 2`), brax's one:
 
                            purerl, SAC           purerl, TD3           brax, SAC
     brax/halfcheetah       2329 [2237, 2463]     2354 [2176, 2537]     1875        1,000,000 steps (SAC: 899,840)
     mjx/planar_reacher     119 [114, 124]        126 [119, 133]        103         100,000 steps
     mjx/cartpole_swingup   423 [412, 434]        278 [208, 349]        429         100,000 steps
 
-Nothing was tuned but three step sizes, before any of it was run. Hopper and ant are not measured yet.
+No setting was tuned. Hopper and ant are not measured yet.
 """
 
 import json
@@ -50,15 +50,13 @@ class Task(NamedTuple):
 
     total_steps: int
     updates: int  # per `STEPS` environment steps
-    discount: float = 0.99
-    reward_scale: float = 1.0
     num_envs: int = 128
     batch_size: int = 256
     warm_up_steps: int = 8192
     widths: tuple[int, ...] = (256, 256)
 
 
-STEPS = 128
+STEPS, DISCOUNT = 128, 0.99
 TASKS = {
     "brax/hopper": Task(1_000_000, 32),
     "brax/halfcheetah": Task(1_000_000, 32),
@@ -100,6 +98,7 @@ def main(
     """
     if quick:
         tasks, seeds, total_steps, points, episodes = ("mjx/cartpole_swingup",), 2, 6_000, 2, 4
+        out = out / "quick"  # beside what was measured in full
     out.mkdir(parents=True, exist_ok=True)
     for name in tasks:
         task = TASKS[name]._replace(**({"total_steps": total_steps} if total_steps else {}))
@@ -126,24 +125,14 @@ def keep(file: Path, **measured: Any) -> None:
     )
 
 
-def scaled(environment: Environment, scale: float) -> Environment:
-    """The environment with `scale` times its rewards, for learning; returns are judged without."""
-
-    def step(key: Any, state: Any, action: Any) -> Any:
-        state, timestep = environment.step(key, state, action)
-        return state, timestep._replace(reward=scale * timestep.reward)
-
-    return environment._replace(step=step)
-
-
 def purerl_learns(name: str, task: Task, learner: str, seeds: int, points: int, episodes: int, file: Path) -> None:
     """All seeds in one program."""
     environment, module = make(name), load(learner)
     config = module.Config(
         **LEARNERS[learner],
-        discount=task.discount,
+        discount=DISCOUNT,
         num_envs=task.num_envs,
-        steps_per_iteration=max(1, STEPS // task.num_envs),
+        steps_per_iteration=STEPS // task.num_envs,
         update_to_data=(task.updates, STEPS),
         batch_size=task.batch_size,
         replay_capacity=-(-task.total_steps // STEPS) * STEPS,
@@ -152,7 +141,7 @@ def purerl_learns(name: str, task: Task, learner: str, seeds: int, points: int, 
         widths=task.widths,
         critic_widths=task.widths,
     )
-    algorithm = module.make(scaled(environment, task.reward_scale), config)
+    algorithm = module.make(environment, config)
     group = max(1, (task.total_steps - algorithm.env_steps_of_init) // algorithm.env_steps_per_iteration // points)
 
     def one_group(training: Any, first: jax.Array) -> Any:
@@ -207,13 +196,12 @@ def brax_learns(name: str, task: Task, seeds: int, points: int, episodes: int, f
             if step == 0:
                 return
             curve.append((step, float(metrics["eval/episode_reward"]), float(metrics["training/walltime"])))
-            whole = [row for row in done if len(row) >= len(curve)]
             keep(
                 file,
                 task=name,
                 learner="brax",
                 steps=[step for step, _, _ in curve],
-                returns=[row[: len(curve)] for row in whole] + [[round(score, 1) for _, score, _ in curve]],
+                returns=[row[: len(curve)] for row in done] + [[round(score, 1) for _, score, _ in curve]],
                 seconds=round(before + curve[-1][2], 1),
                 updates_per_step=task.updates / STEPS,
             )
@@ -227,8 +215,7 @@ def brax_learns(name: str, task: Task, seeds: int, points: int, episodes: int, f
             num_evals=points + 1,
             deterministic_eval=True,
             normalize_observations=True,
-            discounting=task.discount,
-            reward_scaling=task.reward_scale,
+            discounting=DISCOUNT,
             batch_size=task.batch_size,
             grad_updates_per_step=task.num_envs * task.updates // STEPS,
             min_replay_size=task.warm_up_steps,
@@ -296,15 +283,14 @@ def draw(parts: list[dict[str, Any]], path: Path) -> None:
     figure, panels = plt.subplots(1, len(tasks), figsize=(3.2 * len(tasks), 3.3), layout="constrained", squeeze=False)
     handles = {}
     for name, panel in zip(tasks, panels[0], strict=True):
+        mine = {part["learner"]: part for part in parts if part["task"] == name}
         for i, learner in enumerate(LEARNERS):
-            for part in parts:
-                if (part["task"], part["learner"]) != (name, learner):
-                    continue
-                returns = np.array(part["returns"])
-                steps = part["steps"][: returns.shape[1]]
-                style = {"color": COLOURS[i], "linestyle": DASHES[i]}
-                panel.fill_between(steps, returns.min(0), returns.max(0), color=COLOURS[i], alpha=0.15, linewidth=0)
-                (handles[NAMES[learner]],) = panel.plot(steps, returns.mean(0), **style)
+            if learner not in mine:
+                continue
+            returns = np.array(mine[learner]["returns"])
+            steps, colour = mine[learner]["steps"][: returns.shape[1]], COLOURS[i]
+            panel.fill_between(steps, returns.min(0), returns.max(0), color=colour, alpha=0.15, linewidth=0)
+            (handles[NAMES[learner]],) = panel.plot(steps, returns.mean(0), color=colour, linestyle=DASHES[i])
         panel.set(title=name, xlabel="environment steps")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.spines[["top", "right"]].set_visible(False)

@@ -76,6 +76,7 @@ def main(
     if quick:
         variants = ("DDPG", "TD3", "TD3 without minimum")
         environment, seeds, total_steps = "Pendulum-v1", 2, 4_000
+        out = out / "quick"  # beside what was measured in full
     checkpoints = 2 if quick else 10
     problem = make(environment, **({"backend": "spring"} if environment.startswith("brax/") else {}))
     out.mkdir(parents=True, exist_ok=True)

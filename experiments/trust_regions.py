@@ -28,6 +28,7 @@ from matplotlib.ticker import EngFormatter
 from purerl import make
 from purerl.algorithms import load
 from purerl.evaluate import evaluate
+from purerl.host.compilation import compiler_options
 from purerl.networks.heads import ActorCritic
 from purerl.report.pictures.learning_curve import COLOURS, DASHES
 from purerl.report.statistics import estimate, in_words
@@ -125,8 +126,7 @@ def measure(algorithm: str, fields: dict[str, Any], seeds: int, total_steps: int
 
         return jax.lax.scan(step, (one.init(init_key), probe_states), jnp.arange(updates))[1]
 
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-    program = jax.jit(jax.vmap(train), compiler_options=options)
+    program = jax.jit(jax.vmap(train), compiler_options=compiler_options())
     kl, returns = program(jax.random.split(jax.random.key(0), seeds))
     return np.asarray(kl, float), np.asarray(returns, float)
 

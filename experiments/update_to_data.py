@@ -36,6 +36,7 @@ from td3_ablation import believed_and_earned
 from purerl import Algorithm, Environment, make
 from purerl.algorithms.continuous_control import sac
 from purerl.environments.wrappers import rescale_actions
+from purerl.host.compilation import compiler_options
 from purerl.networks.heads import PolicyNetwork
 from purerl.report.pictures.style import look
 from purerl.report.statistics import Estimate, estimate, in_words
@@ -98,6 +99,7 @@ def main(
     if quick:
         tasks, ratios, learners = ("Pendulum-v1",), (0.25, 1), ("two critics", "REDQ")
         seeds, evaluations, total_steps = 2, 2, 1_500
+        out = out / "quick"  # beside what was measured in full
     out.mkdir(parents=True, exist_ok=True)
     for name in tasks:
         for learner in learners:
@@ -134,8 +136,7 @@ def learn(name: str, learner: str, ratio: float, seeds: int, evaluations: int, t
     def trained(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.lax.scan(group, start(one, key), every * jnp.arange(evaluations))[1]
 
-    options: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    program = jax.jit(jax.vmap(trained), compiler_options=options)
+    program = jax.jit(jax.vmap(trained), compiler_options=compiler_options())
     returns, bias = (np.asarray(x, float) for x in program(jax.random.split(jax.random.key(0), seeds)))
     steps = one.env_steps_of_init + every * block * np.arange(1, evaluations + 1)
     half = slice(evaluations // 2, None)  # the second half of the training

@@ -232,46 +232,44 @@ def report(name: str, seconds: dict[str, list[float]], env_steps: int, bound: fl
     print(f"  whole / floor = {ratio:.2f} (bound {bound})")
 
 
+def against_floor(algorithm: Any, name: str, learner: tuple[Callable, tuple], iterations: int) -> dict[str, tuple]:
+    """The programs of `report`: the whole, its environment and its learner."""
+    config = algorithm.config
+    steps = iterations * algorithm.env_steps_per_iteration // config.num_envs
+    return {
+        "whole": whole(algorithm, iterations),
+        "environment": environment_only(name, config.num_envs, steps),
+        "learner": learner,
+    }
+
+
 def ppo_against_floor(name: str, scale: int, repeats: int) -> None:
     """PPO of the default Config."""
     environment, config, iterations = make(name), ppo.Config(learning_rate=STEP_SIZE), 10 * scale
-    steps = iterations * config.rollout_length
-    programs = {
-        "whole": whole(ppo.make(environment, config), iterations),
-        "environment": environment_only(name, config.num_envs, steps),
-        "learner": ppo_learner_only(config, environment, iterations),
-    }
-    report("ppo", measure(programs, repeats), steps * config.num_envs, bound=1.2)
+    algorithm, learner = ppo.make(environment, config), ppo_learner_only(config, environment, iterations)
+    seconds = measure(against_floor(algorithm, name, learner, iterations), repeats)
+    report("ppo", seconds, iterations * algorithm.env_steps_per_iteration, bound=1.2)
 
 
 def dqn_against_floor(name: str, scale: int, repeats: int) -> None:
     """DQN of the default Config, and with a replay a hundred times as large."""
     environment, config, iterations = make(name), dqn.Config(learning_rate=STEP_SIZE), 500 * scale
-    steps = iterations * config.steps_per_iteration
-    large = dataclasses.replace(config, replay_capacity=1_000_000)
-    programs = {
-        "whole": whole(dqn.make(environment, config), iterations),
-        "whole, replay of 1,000,000": whole(dqn.make(environment, large), iterations),
-        "environment": environment_only(name, config.num_envs, steps),
-        "learner": dqn_learner_only(config, environment, iterations),
-    }
-    seconds = measure(programs, repeats)
-    report("dqn", seconds, steps * config.num_envs, bound=1.35)
+    algorithm, learner = dqn.make(environment, config), dqn_learner_only(config, environment, iterations)
+    large = dqn.make(environment, dataclasses.replace(config, replay_capacity=1_000_000))
+    programs = {"whole, replay of 1,000,000": whole(large, iterations)}
+    seconds = measure(against_floor(algorithm, name, learner, iterations) | programs, repeats)
+    report("dqn", seconds, iterations * algorithm.env_steps_per_iteration, bound=1.35)
     pairs = zip(seconds["whole, replay of 1,000,000"], seconds["whole"], strict=True)
     print(f"  replay of 1,000,000 / of 10,000 = {statistics.median(a / b for a, b in pairs):.2f} (bound 1.1)")
 
 
 def sac_against_floor(name: str, scale: int, repeats: int) -> None:
     """SAC of the default Config: one environment, an update of 256 transitions per step."""
-    rates = dict.fromkeys(("learning_rate", "critic_learning_rate", "temperature_learning_rate"), STEP_SIZE)
-    environment, config, iterations = make(name), sac.Config(**rates), 10 * scale  # pyright: ignore[reportArgumentType]
-    steps = iterations * config.steps_per_iteration
-    programs = {
-        "whole": whole(sac.make(environment, config), iterations),
-        "environment": environment_only(name, config.num_envs, steps),
-        "learner": sac_learner_only(config, environment, iterations),
-    }
-    report("sac", measure(programs, repeats), steps * config.num_envs, bound=1.25)
+    environment, iterations = make(name), 10 * scale
+    config = sac.Config(STEP_SIZE, critic_learning_rate=STEP_SIZE, temperature_learning_rate=STEP_SIZE)
+    algorithm, learner = sac.make(environment, config), sac_learner_only(config, environment, iterations)
+    seconds = measure(against_floor(algorithm, name, learner, iterations), repeats)
+    report("sac", seconds, iterations * algorithm.env_steps_per_iteration, bound=1.25)
 
 
 AGAINST_FLOOR = {"ppo": ppo_against_floor, "dqn": dqn_against_floor, "sac": sac_against_floor}
