@@ -1,6 +1,6 @@
 """Which of PPO's implementation details matter: all of them on, and each of them off.
 
-    python experiments/ppo_tricks_ablation.py              # a quarter of an hour on two cores
+    python experiments/ppo_tricks_ablation.py              # half an hour on two cores
     python experiments/ppo_tricks_ablation.py --quick      # two minutes, most of them compiling; learns little
 
 The details are those that Engstrom et al. (2020), Andrychowicz et al. (2021) and Huang et al. (2022) discuss:
@@ -9,6 +9,10 @@ normalised observations, an annealed learning rate, Adam's epsilon, global gradi
 bonus (the one that is off in the base and added). Numbers (epsilon, gradient norm, reward clip, entropy) are agents
 of one compiled program, every other detail is a program of its own. Scores are normalised per environment, 0 for a
 random policy and 1 for what the tuned presets reach.
+
+After 100,000 steps three details of eleven show beyond the noise of five seeds: raw rewards (0.31 instead of 0.96),
+relu (0.66: Acrobot is never swung up) and raw advantages (0.74: Pendulum). A constant learning rate is better than an
+annealed one (1.00), and the others change nothing; no reward was ever clipped.
 """
 
 import json
