@@ -13,7 +13,7 @@ and two on each of the others, of purerl five on inverted_pendulum, eight on rea
 (the preset joins what helped); its preset of hopper was there before.
 
 Means of two or three seeds: inverted pendulum 680 against brax's 585 (its seeds: 95 to 1000), reacher -79 against -198,
-hopper 523 against 542. Of six seeds: halfcheetah 2163 [2004, 2380] against 2096 [1530, 2581]. Two would have told
+hopper 523 against 542. Of six seeds: halfcheetah 2247 [2082, 2389] against 2096 [1530, 2581]. Two would have told
 nothing there: the same two seeds of brax gave 2859 on one day and 1860 on the next. The seconds of halfcheetah were
 measured beside other work, more of it beside purerl's.
 """
