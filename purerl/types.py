@@ -144,6 +144,15 @@ class Policy(NamedTuple):
     act: Callable[[Key, Memory, Observation], tuple[Memory, Action]]
 
 
+class Planner(NamedTuple):
+    """What searches for an action by asking a model; `purerl.planning.mpc` makes a `Policy` of it."""
+
+    init: Callable[[Key], Memory]  # the plan that the first search starts from
+    plan: Callable[
+        [Key, Memory, EnvState], tuple[Memory, Action]
+    ]  # from a state of the model: the next plan, the action
+
+
 class Time(NamedTuple):
     """The clock, told by the driver: the same for every vmapped agent, hence never batched."""
 

@@ -23,6 +23,7 @@ from purerl.operators import (
     least_squares,
     maximization,
     policy_gradient,
+    positive_definite,
     q_lambda,
     quadratic,
     returns,
@@ -33,7 +34,14 @@ from purerl.operators import (
     value_rescaling,
 )
 from purerl.operators import tabular as operators_tabular
-from purerl.planning import backups, soft_dynamic_programming
+from purerl.planning import (
+    backups,
+    linear_quadratic,
+    prediction,
+    shooting,
+    soft_dynamic_programming,
+    tree_search,
+)
 from purerl.replay import priorities, ranks, storage
 from tests import test_action_values, test_distributions
 from tests.algorithms import test_naf, test_qt_opt, test_r2d2
@@ -52,6 +60,7 @@ from tests.operators import (
     test_distributional,
     test_least_squares,
     test_maximization,
+    test_positive_definite,
     test_q_lambda,
     test_quadratic,
     test_returns,
@@ -62,6 +71,7 @@ from tests.operators import (
     test_value_rescaling,
 )
 from tests.planning import checks as planning_checks
+from tests.planning import test_linear_quadratic, test_planners, test_tree_search
 from tests.replay.test_priorities import check_proportional, check_ranks
 from tests.test_experience import check_transitions
 from tests.test_hindsight import check_goals, check_newer, check_places
@@ -289,6 +299,41 @@ MUTANTS = [
         "(temperature * logsumexp(",
         planning_checks.soft_backups,
     ),
+    (positive_definite, "/ divisor, 0.0)", "* divisor, 0.0)", test_positive_definite.check_systems),
+    (
+        linear_quadratic,
+        "cost.cross + b.T @ ahead @ a",
+        "b.T @ ahead @ a",
+        test_linear_quadratic.check_against_optimisation,
+    ),
+    (
+        linear_quadratic,
+        "jnp.sum(ahead * covariance)",
+        "jnp.sum(value.matrix * covariance)",
+        test_linear_quadratic.check_against_optimisation,
+    ),
+    (
+        linear_quadratic,
+        "pull = ahead @ offset + discount * value.slope",
+        "pull = ahead @ offset + value.slope",
+        test_linear_quadratic.check_against_optimisation,
+    ),
+    (prediction, "discount * ~timestep.terminated", "discount", test_planners.check_returns),
+    (
+        prediction,
+        "* ~timestep.terminated",
+        "* ~(timestep.terminated | timestep.truncated)",
+        test_planners.check_returns,
+    ),
+    (prediction, "jnp.where(weight > 0, weight * value(", "jnp.where(weight > 0, value(", test_planners.check_returns),
+    (shooting, "jax.lax.top_k(earn(", "jax.lax.top_k(-earn(", test_planners.check_cem),
+    (
+        tree_search,
+        "reward + sign * discount * carry.worth",
+        "reward + discount * carry.worth",
+        test_tree_search.check_tactics,
+    ),
+    (tree_search, "jnp.any(row == 1), -1,", "jnp.any(row == 1), 1,", test_tree_search.check_tactics),
     (ppo, "total = -objective", "total = objective", ppo_action),
     (
         rollout,

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from purerl.environments import brax, control, finite, goals, gymnax, playground, probes, robo_parking
+from purerl.environments import brax, control, finite, games, goals, gymnax, playground, probes, robo_parking
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
     flatten_observation,
@@ -59,6 +59,7 @@ SUITES: dict[str, Suite] = {
     "probe/": Suite(tuple(probes.PROBES), lambda name, **parameters: probes.PROBES[name](**parameters)),
     "goal/": Suite(tuple(goals.ENVIRONMENTS), lambda name, **parameters: goals.ENVIRONMENTS[name](**parameters)),
     "finite/": Suite(tuple(finite.ENVIRONMENTS), lambda name, **parameters: finite.ENVIRONMENTS[name](**parameters)),
+    "game/": Suite(games.NAMES, games.make),
     "brax/": Suite(brax.NAMES, brax.make, ("brax",), "brax"),
     "mjx/": Suite(control.NAMES, control.make, ("mujoco", "mujoco.mjx"), "mujoco mujoco-mjx"),
     "playground/": Suite(playground.NAMES, playground.make, ("mujoco_playground",), '"playground>=0.2.0,<0.3"'),
