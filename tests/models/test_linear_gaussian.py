@@ -1,0 +1,82 @@
+"""Time-varying linear models of systems that are linear, and of one that is not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.models import fit_linear_gaussian
+from purerl.planning import Linear, finite_horizon_lqr, follow, quadratic
+from purerl.planning.linear_quadratic import Value, repeat
+
+STEPS = 12
+
+
+def rolled_out(rng: np.random.Generator, episodes: int, noise: float):
+    """Episodes of a linear system that turns with time, and its matrices."""
+    a = np.stack([[[np.cos(t / 8), -np.sin(t / 8)], [np.sin(t / 8), np.cos(t / 8)]] for t in range(STEPS)])
+    b, c = np.array([[0.0, 0.3], [1.0, 0.1]]), np.array([0.2, -0.1])
+    states, actions = [rng.normal(size=(episodes, 2))], rng.normal(size=(episodes, STEPS, 2))
+    for t in range(STEPS):
+        after = states[-1] @ a[t].T + actions[:, t] @ b.T + c + noise * rng.normal(size=(episodes, 2))
+        states.append(after)
+    return np.stack(states, axis=1).astype(np.float32), actions.astype(np.float32), (a, b, c)
+
+
+def test_a_linear_system_is_found_with_its_noise():
+    states, actions, (a, b, c) = rolled_out(np.random.default_rng(0), 400, 0.2)
+    found = fit_linear_gaussian(jnp.asarray(states), jnp.asarray(actions), prior=0.0)
+    np.testing.assert_allclose(found.state, a, atol=0.06)
+    np.testing.assert_allclose(found.action, np.broadcast_to(b, (STEPS, 2, 2)), atol=0.06)
+    np.testing.assert_allclose(found.offset, np.broadcast_to(c, (STEPS, 2)), atol=0.08)
+    np.testing.assert_allclose(found.covariance, np.broadcast_to(0.04 * np.eye(2), (STEPS, 2, 2)), atol=0.012)
+
+
+def test_without_neighbours_it_is_the_least_squares_of_every_step():
+    states, actions, _ = rolled_out(np.random.default_rng(1), 30, 0.3)
+    found = fit_linear_gaussian(jnp.asarray(states), jnp.asarray(actions), prior=0.0, ridge=1e-7)
+    for t in (0, 5, STEPS - 1):
+        inputs = np.concatenate([states[:, t], actions[:, t], np.ones((30, 1))], axis=1)
+        expected = np.linalg.lstsq(inputs, states[:, t + 1], rcond=None)[0].T
+        np.testing.assert_allclose(found.state[t], expected[:, :2], atol=2e-3)
+        np.testing.assert_allclose(found.action[t], expected[:, 2:4], atol=2e-3)
+        np.testing.assert_allclose(found.offset[t], expected[:, 4], atol=2e-3)
+
+
+def test_neighbours_help_when_there_are_few_episodes():
+    rng = np.random.default_rng(2)
+    errors = {0.0: [], 0.3: []}
+    for _ in range(10):
+        states, actions, (a, *_) = rolled_out(rng, 5, 0.3)
+        for prior, found in errors.items():
+            fitted = fit_linear_gaussian(jnp.asarray(states), jnp.asarray(actions), prior=prior)
+            found.append(float(np.mean((np.asarray(fitted.state) - a) ** 2)))
+    assert np.median(errors[0.3]) < 0.5 * np.median(errors[0.0])
+
+
+def test_episodes_of_no_weight_are_left_out():
+    states, actions, _ = rolled_out(np.random.default_rng(3), 20, 0.1)
+    poisoned = states.copy()
+    poisoned[10:] += 100.0
+    weight = jnp.where(jnp.arange(20) < 10, 1.0, 0.0)
+    few = fit_linear_gaussian(jnp.asarray(states[:10]), jnp.asarray(actions[:10]), ridge=1e-6)
+    left = fit_linear_gaussian(jnp.asarray(poisoned), jnp.asarray(actions), ridge=1e-6, weight=weight)
+    # the unit of the ridge is of all episodes, and hardly matters
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=0.02), few, left)
+
+
+def test_the_controller_of_the_fitted_model_controls_the_system():
+    """LQR on a model from 20 noisy episodes pays at most a tenth more than LQR on the truth."""
+    states, actions, (a, b, c) = rolled_out(np.random.default_rng(4), 20, 0.05)
+    truth = Linear(
+        jnp.asarray(a, jnp.float32),
+        *repeat((jnp.asarray(b, jnp.float32), jnp.asarray(c, jnp.float32), jnp.zeros((2, 2))), STEPS),
+    )
+    cost = repeat(quadratic(jnp.eye(2), 0.1 * jnp.eye(2)), STEPS)
+    last = Value(10 * jnp.eye(2), jnp.zeros(2), jnp.zeros(()))
+
+    def paid(model: Linear) -> float:
+        controllers = finite_horizon_lqr(model, cost, last).controllers
+        ends, _, costs = follow(controllers, truth, cost, jnp.array([1.0, -2.0]))
+        return float(jnp.sum(costs) + last(ends[-1]))
+
+    assert paid(fit_linear_gaussian(jnp.asarray(states), jnp.asarray(actions))) < 1.1 * paid(truth)
