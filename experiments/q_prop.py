@@ -7,24 +7,24 @@ Q-Prop (Gu et al., 2017) subtracts A_bar = grad_a Q(s, mu) . (a - mu) from the a
 The claims: unbiased for any critic with eta = 1, less variance with a fitted one (below 0.7 of the plain gradient's),
 and Pendulum-v1 with half of TRPO's samples at batches of 1000 steps. Only the first came out.
 
-Gradients: 150 batches of five whole episodes of one policy (ten iterations old, deviation 0.97), critic and value as
+Gradients: 150 batches of five whole episodes of one policy (ten iterations old, deviation 0.96), critic and value as
 they are then or fitted to it for 30,000 steps, lambda 0.97 unless said otherwise; total variance as a share of the
-plain gradient's. Bias: none with eta = 1 or an eta of the batch (0.00 of the gradient, less than chance); 1.2 to 1.9
+plain gradient's. Bias: none with eta = 1 or an eta of the batch (0.00 of the gradient, less than chance); 1.2 to 1.8
 without the correction. The sign of each single sample's A_hat A_bar, which is what the paper's variants go by, depends
-on the action, and that is a bias: 0.16 conservative, 0.31 aggressive with the fitted critic. Variance with it: 1.13
-[1.03, 1.23] with eta = 1, 1.01 adaptive (no saving), 0.82 [0.75, 0.89] conservative, 0.68 [0.60, 0.76] aggressive.
+on the action, and that is a bias: 0.13 conservative, 0.25 aggressive with the fitted critic. Variance with it: 1.13
+[1.03, 1.22] with eta = 1, 1.01 adaptive (no saving), 0.82 [0.75, 0.90] conservative, 0.69 [0.60, 0.77] aggressive.
 Three things stand in the way of more:
-  - Actions: with a deviation of 0.97 a third are beyond the bounds, where nothing rises, and the slope at the mean is
-    too steep for the rest. With 0.3 eta = 1 has 0.95 [0.91, 1.00].
-  - States: what they add to the variance stays. With the same five first states in all batches it is 0.93 [0.87, 0.99].
-  - Time: with lambda 0.97 most of A_hat is chance of later steps (its correlation with A_bar is 0.23). With lambda 0 it
-    is 0.55, and eta = 1 has 0.82 [0.73, 0.90], adaptive 0.76 [0.71, 0.82], conservative 0.64 [0.57, 0.70].
+  - Actions: with a deviation of 0.96 a third are beyond the bounds, where nothing rises, and the slope at the mean is
+    too steep for the rest. With 0.3 eta = 1 has 0.98 [0.92, 1.05].
+  - States: what they add to the variance stays. With the same five first states in all batches it is 0.94 [0.87, 1.01].
+  - Time: with lambda 0.97 most of A_hat is chance of later steps (its correlation with A_bar is 0.27). With lambda 0 it
+    is 0.62, and eta = 1 has 0.81 [0.69, 0.93], adaptive 0.74 [0.66, 0.82], conservative 0.63 [0.54, 0.72].
 
-Learning: four seeds, steps until three evaluations in a row are above -250 on average: TRPO 19,000 (18,000 to 28,000),
-adaptive 21,000, eta = 1 22,000, conservative 23,000 (20,000 to 44,000), aggressive 27,000: no gain. A step of TRPO is
-as long as its bound allows, whatever the variance. Where noise does limit it, with batches of 200 steps, no seed of
-TRPO arrives in 50,000 steps and one of conservative Q-Prop does; the mean greedy return of the whole run is -765 to
--671 for TRPO, -772 to -632 adaptive, -709 to -486 conservative: a little better, and far from half of the samples.
+Learning: four seeds, steps until three evaluations in a row are above -250 on average: eta = 1 20,000, conservative and
+adaptive 21,000 (16,000 to 28,000), TRPO (20,000 to 40,000) and aggressive 22,000: no gain beyond the noise. A step of
+TRPO is as long as its bound allows, whatever the variance. Where noise does limit it, with batches of 200 steps, no
+seed of any arrives in 50,000 steps; they end at -543 (conservative), -653 (adaptive) and -670 (TRPO). An earlier run of
+the same command, on other code of the collection, had 19,000 for TRPO and 27,000 for aggressive.
 """
 
 import dataclasses

@@ -15,6 +15,7 @@ ALGORITHMS: dict[str, str] = {
     "iqn": "purerl.algorithms.value_based.iqn",
     "naf": "purerl.algorithms.continuous_control.naf",
     "npg": "purerl.algorithms.policy_gradient.npg",
+    "pets": "purerl.algorithms.model_based.pets",
     "ppo": "purerl.algorithms.policy_gradient.ppo",
     "pqn": "purerl.algorithms.value_based.pqn",
     "q_learning": "purerl.algorithms.tabular.q_learning",

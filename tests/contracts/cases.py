@@ -59,6 +59,22 @@ SMALL_R2D2 = {
     "core_width": 8,
     "widths": (16,),
 }
+SMALL_PETS = {
+    "horizon": 3,
+    "samples": 8,
+    "elites": 3,
+    "search_iterations": 2,
+    "particles": 2,
+    "members": 2,
+    "widths": (8,),
+    "weight_decay": 0.5,
+    "model_batch_size": 8,
+    "updates_per_round": 4,
+    "max_rounds": 2,
+    "steps_per_iteration": 8,
+    "replay_capacity": 64,
+    "warm_up_steps": 16,
+}
 SMALL_APG = {
     "num_envs": 4,
     "horizon": 8,
@@ -274,6 +290,23 @@ CASES: dict[str, Case] = {
     "trpo": Case("trpo", "CartPole-v1", SMALL_TRPO | {"max_kl": 1e-4}, idle=("backtrack_factor", "reward_clip")),
     "q_prop": Case(
         "q_prop", "Pendulum-v1", SMALL_Q_PROP, idle=("backtrack_factor", "reward_clip"), wrong_environment="CartPole-v1"
+    ),
+    "pets": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS,
+        wrong_environment="CartPole-v1",
+    ),
+    "pets, two environments, TS1": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS | {"propagation": "ts1", "num_envs": 2, "steps_per_iteration": 4, "activation": "tanh"},
+    ),
+    "pets, on the mean of deterministic networks": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS | {"propagation": "mean", "probabilistic": False, "particles": 1},
+        idle=("beta",),
     ),
     "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
     "qt_opt": Case(

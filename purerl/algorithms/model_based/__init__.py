@@ -1,0 +1,1 @@
+"""Learning a model and using it: planning in it, and training in it."""
