@@ -12,13 +12,14 @@ QUICKER = {
     "samples=16": "samples=2",
     "seeds=8": "seeds=3",
     "(256, 256)": "(8,)",
+    "horizon=20": "horizon=2, samples=20, elites=2",
 }
 
 
 def test_the_examples_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     names: dict = {}
     for example in examples:
         quick = example
