@@ -108,7 +108,7 @@ def test_bad_fields_are_refused(fields, message):
 
 
 @pytest.mark.slow
-def test_the_pendulum_is_swung_up_after_a_thousand_steps():
+def test_the_pendulum_is_swung_up_after_two_thousand_steps():
     preset = presets.load("pets", "Pendulum-v1")
     steps = preset.pop("total_steps")
     algorithm = pets.make(make("Pendulum-v1"), pets.Config(**preset))
