@@ -135,7 +135,6 @@ def test_a_constrained_variance_keeps_the_mean_at_a_bound():
     environment = target(1)
     start = jnp.full((2, 1), 0.99)
     for constrained in (True, False):
-        planner = cem(environment, horizon=2, iterations=3, constrained_variance=constrained)
         moved = environment._replace(step=lambda key, t, a: environment.step(key, t, -a))
         planner = cem(moved, horizon=2, iterations=3, constrained_variance=constrained)
         _, action = planner.plan(jax.random.key(0), start, jnp.asarray(2.0))  # the best action is -0.79
