@@ -7,6 +7,15 @@ With the true model the cross-entropy method, MPPI and iLQR plan 5 to 40 steps a
 does not see what swinging is good for, unless a value V of the last state tells: it is fitted here to the discounted
 returns of iLQR with 20 steps. The second part plans with a pendulum that is 1.3 times as heavy as the real one, once at
 every step and once for the whole episode in advance.
+
+Returns with 5, 10, 15, 20, 30 and 40 steps (standard errors 7 to 60, small where returns are good):
+
+    cross-entropy method  -1056  -356  -170  -153  -153  -177     then V  -167  -169  -164  -157  -158  -164
+    MPPI                  -1502  -988  -179  -157  -165  -178     then V  -165  -163  -161  -163  -162  -163
+    iLQR                  -1003  -419  -213  -150  -167  -176     then V  -166  -166  -154  -152  -150  -155
+
+With V five steps suffice. The wrong mass costs nothing when planning anew (-150 both), and -1027 instead of -792 in
+advance; plans of a whole episode are poor with the true mass, too: iLQR ends in a local optimum.
 """
 
 import json
