@@ -24,18 +24,22 @@ def open_loop_error(
         taken = jax.lax.dynamic_slice_in_dim(actions, start, horizon)
         truth = jax.lax.dynamic_slice_in_dim(observations, start + 1, horizon)
 
-        def future(key: Key) -> Observation:
-            def step(state: EnvState, inputs: tuple[Key, Action]) -> tuple[EnvState, Observation]:
-                state, timestep = model.step(inputs[0], state, inputs[1])
-                return state, timestep.observation
-
-            return jax.lax.scan(step, imagine_from(observations[start]), (jax.random.split(key, horizon), taken))[1]
-
-        predicted = jnp.mean(jax.vmap(future)(jax.random.split(key, particles)), axis=0)
+        futures = jax.vmap(lambda key: imagined_future(model, key, observations[start], taken))
+        predicted = jnp.mean(futures(jax.random.split(key, particles)), axis=0)
         return jnp.mean(jnp.square((predicted - truth) / scale), axis=-1)
 
     errors = jax.vmap(from_start)(jax.random.split(key, starts), jnp.arange(starts))
     return jnp.sqrt(jnp.mean(errors, axis=0))
+
+
+def imagined_future(model: Environment, key: Key, observation: Observation, actions: Action) -> Observation:
+    """The observations `[H, O]` that a learned model sees follow on `observation` under `actions` `[H, A]`."""
+
+    def step(state: EnvState, inputs: tuple[Key, Action]) -> tuple[EnvState, Observation]:
+        state, timestep = model.step(inputs[0], state, inputs[1])
+        return state, timestep.observation
+
+    return jax.lax.scan(step, imagine_from(observation), (jax.random.split(key, actions.shape[0]), actions))[1]
 
 
 def calibration(

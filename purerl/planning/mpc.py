@@ -46,8 +46,8 @@ def mpc(planner: Planner, state_of: Callable[[Any], EnvState] = state_of) -> Pol
 
     Args:
         planner: how to search, with its model.
-        state_of: from an observation to the state of the model that the search begins in. Of a learned model that
-            predicts observations it is the identity.
+        state_of: from an observation to the state of the model that the search begins in; `imagine_from` of a
+            `learned_environment`, the identity where observation and state are the same.
 
     The model need not be the environment that is played: plan in `make("Pendulum-v1", m=1.3)` and see what a wrong mass
     costs.

@@ -28,8 +28,7 @@ def random_shooting(
 ) -> Planner:
     """Draw `samples` sequences uniformly, execute the first action of the best; discrete actions or a bounded box.
 
-    Costs `samples x horizon x particles` steps of the model. The curse of dimension is its own: with A actions, H steps
-    and N samples the best of a smooth problem stays `N^(-1 / (A H))` short of everything.
+    Costs `samples x horizon x particles` steps of the model.
     """
     if isinstance(environment.action_space, Box):
         require_bounded("random_shooting", environment)

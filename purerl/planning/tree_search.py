@@ -67,6 +67,7 @@ class _Walk(NamedTuple):
     state: EnvState  # there
     observation: Observation
     ended: Array  # bool: the episode is over
+    terminated: Array  # bool: and nothing can be earned any more
 
 
 class _Climb(NamedTuple):
@@ -105,7 +106,8 @@ def uct_search(
         outcomes: how many successors of one action in one state are told apart, 1 for deterministic models. Once they
             are all taken, a further one is played out and not remembered.
         playout_steps: at most so many random steps after the new node (default: `max_steps` of the environment).
-        value: a value of observations for the new node, instead of a random playout.
+        value: a value of observations for the new node, instead of a random playout; also where a time limit ends an
+            episode, which a playout cannot go beyond.
         identity: what makes a state the state it is: those of equal identity are one node, on whatever way they are
             met. For finite problems, `lambda state: state.position`; each step is then compared with every node.
         legal: which actions are allowed in a state (bool `[A]`; default: all, or those of the `Game`).
@@ -132,7 +134,7 @@ def uct_search(
         bonus = exploration * jnp.sqrt(jnp.log(jnp.maximum(jnp.sum(visits), 1)) / times)
         bound = jnp.where(visits == 0, jnp.inf, totals / times + bonus)
         bound = jnp.where(tree.proven[node] == 1, jnp.inf, jnp.where(tree.proven[node] == -1, LEAST, bound))
-        return jnp.argmax(jnp.where(allowed(state_at(tree, node)), bound, -jnp.inf))
+        return jnp.argmax(jnp.where(allowed(_state_at(tree, node)), bound, -jnp.inf))
 
     def find(tree: _Tree, node: Array, action: Array, state: EnvState) -> Array:
         """The node of the state that an edge has led to, NONE if there is none."""
@@ -140,7 +142,7 @@ def uct_search(
         if identity is None and outcomes == 1:
             return known[0]
         who = identity or (lambda state: state)
-        same = jax.vmap(lambda other: _equal(who(state_at(tree, other)), who(state)))(known)
+        same = jax.vmap(lambda other: _equal(who(_state_at(tree, other)), who(state)))(known)
         same &= known != NONE if identity is None else known < tree.size
         return jnp.where(jnp.any(same), known[jnp.argmax(same)], NONE)
 
@@ -150,16 +152,17 @@ def uct_search(
         def onwards(walk: _Walk) -> _Walk:
             action = choose(tree, walk.node)
             step_key = jax.random.fold_in(key, walk.steps)
-            state, timestep = model.step(step_key, state_at(tree, walk.node), action)
+            state, timestep = model.step(step_key, _state_at(tree, walk.node), action)
             edge = _Path(walk.node, action, timestep.reward)
             path = jax.tree.map(lambda x, new: x.at[walk.steps].set(new), walk.path, edge)
             child = find(tree, walk.node, action, state)
             ended = timestep.terminated | timestep.truncated
-            return _Walk(path, walk.steps + 1, child, state, timestep.observation, ended)
+            return _Walk(path, walk.steps + 1, child, state, timestep.observation, ended, timestep.terminated)
 
         nowhere = jnp.full(depth, simulations + 1)
         path = _Path(nowhere, jnp.zeros(depth, jnp.int32), jnp.zeros(depth))
-        root = jnp.full((), ROOT), state, jnp.zeros(shape.shape, shape.dtype), jnp.zeros((), bool)
+        no = jnp.zeros((), bool)
+        root = jnp.full((), ROOT), state, jnp.zeros(shape.shape, shape.dtype), no, no
         start = trees.strongly_typed(_Walk(path, jnp.zeros((), jnp.int32), *root))
         return jax.lax.while_loop(lambda walk: (walk.node != NONE) & ~walk.ended & (walk.steps < depth), onwards, start)
 
@@ -186,10 +189,10 @@ def uct_search(
         if value is None:
             worth = play_out(playout_key, walk.state, walk.ended)
         else:
-            worth = jnp.where(walk.ended, 0.0, value(walk.observation))
+            worth = jnp.where(walk.terminated, 0.0, value(walk.observation))
         node, action = walk.path.node[walk.steps - 1], walk.path.action[walk.steps - 1]
         free = tree.children[node, action] == NONE
-        grows = (walk.node == NONE) & jnp.any(free)
+        grows = (walk.node == NONE) & (jnp.any(free) if identity is None else True)
         place = jnp.where(grows, tree.size, simulations + 1)  # out of bounds: dropped
         tree = tree._replace(
             states=jax.tree.map(lambda x, new: x.at[place].set(new, mode="drop"), tree.states, walk.state),
@@ -213,7 +216,7 @@ def uct_search(
             settled = proof
             if alternating:
                 row = tree.proven[node].at[action].set(proof)
-                loses = jnp.all((row == -1) | ~allowed(state_at(tree, node)))
+                loses = jnp.all((row == -1) | ~allowed(_state_at(tree, node)))
                 settled = jnp.where(jnp.any(row == 1), -1, jnp.where(loses, 1, 0))
             return _Climb(i, earned, settled, carry.earned.at[i].set(earned), carry.proofs.at[i].set(proof))
 
@@ -251,7 +254,7 @@ def best_action(found: Search) -> Array:
     return jnp.argmax(jnp.where(found.visits > 0, found.visits + found.proven * 2**30, -(2**31)))
 
 
-def state_at(tree: _Tree, node: Array) -> EnvState:
+def _state_at(tree: _Tree, node: Array) -> EnvState:
     """The state of one node."""
     return jax.tree.map(lambda x: x[node], tree.states)
 

@@ -45,6 +45,12 @@ def trained(algorithm, iterations: int, key: jax.Array):
     return jax.jit(program, compiler_options=AS_USERS)(key)
 
 
+def remembered(algorithm, state):
+    """What lies in the replay, all of it."""
+    replay = pets.memory(algorithm.environment, algorithm.config)
+    return replay.read(state.replay, jnp.arange(algorithm.config.replay_capacity))
+
+
 def test_it_goes_where_the_reward_is_after_a_few_episodes():
     environment = corridor()
     algorithm = pets.make(environment, pets.Config(**SMALL))
@@ -58,7 +64,7 @@ def test_it_goes_where_the_reward_is_after_a_few_episodes():
 def test_the_ring_holds_the_last_transitions_as_they_happened():
     environment = corridor()
     algorithm = pets.make(environment, pets.Config(**SMALL | {"max_rounds": 1}))
-    data = trained(algorithm, 5, jax.random.key(0)).data  # 50 + 125 steps into room for 100
+    data = remembered(algorithm, trained(algorithm, 5, jax.random.key(0)))  # 50 + 125 steps into room for 100
     moved = np.asarray(data.observation + 0.5 * np.clip(data.action, -1, 1))
     np.testing.assert_allclose(data.successor, moved, atol=1e-6)
     np.testing.assert_allclose(data.reward, -np.abs(moved[:, 0] - 1.0), atol=1e-6)
@@ -79,7 +85,7 @@ def test_a_known_end_is_kept_away_from():
     def furthest(termination, reward) -> float:
         algorithm = pets.make(environment, config, reward, termination)
         state = trained(algorithm, 2, jax.random.key(0))
-        return float(jnp.max(state.data.successor[-50:]))
+        return float(jnp.max(remembered(algorithm, state).successor[-50:]))
 
     careful = lambda o, a, after: jnp.where(after[0] > 1.2, -10.0, after[0])  # noqa: E731
     assert furthest(falls, careful) < furthest(None, to_the_right)
@@ -96,7 +102,7 @@ def test_a_known_reward_is_not_learned():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"replay_capacity": 90}, "multiple of the 25 steps"),
+        ({"replay_capacity": 90}, "multiple of the block of 25"),
         ({"warm_up_steps": 5}, "at least 10"),
         ({"elites": 100}, "must not exceed samples"),
         ({"smoothing": 1.5}, "smoothing"),

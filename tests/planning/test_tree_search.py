@@ -15,6 +15,7 @@ from purerl.environments.games.tic_tac_toe import solve
 from purerl.planning import tree_search, value_iteration
 from purerl.planning.mpc import mpc, reveal_state
 from purerl.planning.tree_search import best_action, uct, uct_search
+from purerl.types import Box, Discrete, Environment, Timestep
 from tests.compilation import AS_USERS
 
 KEY = jax.random.key(0)
@@ -99,6 +100,25 @@ def test_a_value_stands_for_playouts():
     found = uct_search(game, KEY, board("o.. .x. ..o"), simulations=30, value=value)
     assert int(best_action(found)) in (1, 3, 5, 7)
     assert found.values[2] < 0
+
+
+@pytest.mark.parametrize(("terminates", "expected"), [(False, 1.0 + 0.5 * 8.0), (True, 1.0)])
+def test_v_counts_where_a_time_limit_ends_an_episode_and_not_where_it_terminates(terminates, expected):
+    """One step of reward 1 to the end, where V is 8."""
+    last, no = jnp.ones((), bool), jnp.zeros((), bool)
+    after = Timestep(jnp.ones(1), jnp.ones(()), last if terminates else no, no if terminates else last, {})
+    reset = lambda key: (jnp.zeros(1), jnp.zeros(1))  # noqa: E731
+    one = Environment("one", reset, lambda key, state, action: (state, after), Box(0.0, 1.0, (1,)), Discrete(2), 1)
+    found = uct_search(one, KEY, jnp.zeros(1), 10, discount=0.5, value=lambda observation: 8.0 * observation[0])
+    np.testing.assert_allclose(found.values, expected)
+
+
+def test_a_graph_grows_beyond_the_outcomes_that_an_edge_is_told_apart_by():
+    """Every position of the lake becomes a node, also when an edge has room for one child."""
+    environment = make("finite/frozen_lake")
+    state, _ = environment.reset(KEY)
+    found = uct_search(environment, KEY, state, 2000, discount=0.99, identity=lambda state: state.position)
+    assert int(found.nodes) == 16
 
 
 def test_searches_are_vmapped_and_repeat():

@@ -27,12 +27,14 @@ from purerl import trees
 from purerl.algorithms.config import check_config, name_of, require_continuous
 from purerl.data.transitions import Transitions
 from purerl.environments.vectorize import VectorState, vectorize
+from purerl.experience import example_step
 from purerl.models.ensemble import EnsembleConfig, EnsembleState, Fit, make_ensemble
 from purerl.models.learned_environment import Propagation, Reward, Termination, imagine_from, learned_environment
 from purerl.networks.torsos import Activation
 from purerl.planning.mpc import mpc
 from purerl.planning.shooting import cem
-from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Planner, Policy, Time
+from purerl.replay import Replay, ReplayState, uniform_replay
+from purerl.types import Algorithm, Array, Environment, Key, Metrics, Planner, Policy, Time
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class State(struct.PyTreeNode):
     model: EnsembleState
     environments: VectorState
     plans: Any  # [B, ...]: what the last search of every environment left
-    data: Transitions  # [replay_capacity, ...]
+    replay: ReplayState
     key: Key
 
 
@@ -115,7 +117,8 @@ def make(
     environments = vectorize(environment, config.num_envs)
     ensemble = make_ensemble(environment, ensemble_config(config, learn_reward=reward is None))
     block = config.num_envs * config.steps_per_iteration
-    blocks, warm_up_blocks = config.replay_capacity // block, -(-config.warm_up_steps // block)
+    warm_up_blocks = -(-config.warm_up_steps // block)
+    replay = memory(environment, config)
 
     def planner(model: EnsembleState) -> Planner:
         """The search in what the ensemble believes."""
@@ -151,26 +154,20 @@ def make(
 
         keys = jax.random.split(key, config.steps_per_iteration)
         (running, plans), rows = jax.lax.scan(body, (state.environments, state.plans), keys)
-        start = (written % blocks) * block
-        data = jax.tree.map(
-            lambda stored, new: jax.lax.dynamic_update_slice_in_dim(
-                stored, new.reshape(block, *new.shape[2:]).astype(stored.dtype), start, axis=0
-            ),
-            state.data,
-            rows,
-        )
-        return state.replace(environments=running, plans=plans, data=data)
+        rows = jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), rows)
+        return state.replace(environments=running, plans=plans, replay=replay.add(state.replay, rows, written))
 
     def learn(state: State, key: Key, written: Array) -> tuple[State, Fit]:
         """Fit the model to all that is remembered after `written` blocks."""
-        model, report = ensemble.fit(state.model, key, state.data, jnp.minimum(written, blocks) * block)
+        data = replay.read(state.replay, jnp.arange(config.replay_capacity))
+        model, report = ensemble.fit(state.model, key, data, jnp.minimum(written * block, config.replay_capacity))
         return state.replace(model=model), report
 
     def init(key: Key) -> State:
         model_key, reset_key, plan_key, warm_up_key, fit_key, key = jax.random.split(key, 6)
         model, running = ensemble.init(model_key), environments.reset(reset_key)
         plans = jax.vmap(planner(model).init)(jax.random.split(plan_key, config.num_envs))
-        state = State(model, running, plans, empty(environment, config.replay_capacity), key)
+        state = State(model, running, plans, replay.init(), key)
 
         def warm_up(state: State, inputs: tuple[Key, Array]) -> tuple[State, None]:
             return write(state, *inputs, random=True), None
@@ -192,10 +189,7 @@ def make(
         return state, metrics | state.environments.statistics.metrics()
 
     def policy(state: State, greedy: bool = True) -> Policy:
-        def act(key: Key, memory: Any, observation: Observation) -> tuple[Any, Action]:
-            return mpc(planner(state.model), imagine_from).act(key, memory, observation)
-
-        return Policy(init=lambda key: planner(state.model).init(key), act=act)
+        return mpc(planner(state.model), imagine_from)
 
     return Algorithm(
         name=name_of(config),
@@ -227,13 +221,12 @@ def ensemble_config(config: Config, learn_reward: bool) -> EnsembleConfig:
     )
 
 
-def empty(environment: Environment, capacity: int) -> Transitions:
-    """Room for `capacity` transitions."""
-    observation, action = environment.observation_space, environment.action_space
-    no = jnp.zeros(capacity, bool)
-    seen = jnp.zeros((capacity, *observation.shape), observation.dtype)
-    taken = jnp.zeros((capacity, *action.shape), action.dtype)
-    return Transitions(seen, taken, jnp.zeros(capacity), no, no, jnp.copy(seen))
+def memory(environment: Environment, config: Config) -> Replay:
+    """What the transitions are remembered in; ValueError unless its capacity is a multiple of an iteration's steps."""
+    one = example_step(environment)
+    example = Transitions(one.observation, one.action, one.reward, one.terminated, one.truncated, one.observation)
+    block = config.num_envs * config.steps_per_iteration
+    return uniform_replay(config.replay_capacity, block, example, config.num_envs)
 
 
 def check(config: Config, environment: Environment) -> None:
@@ -249,12 +242,6 @@ def check(config: Config, environment: Environment) -> None:
     )  # fmt: skip
     name = name_of(config)
     require_continuous(name, environment)
-    block = config.num_envs * config.steps_per_iteration
-    if config.replay_capacity < block or config.replay_capacity % block:
-        raise ValueError(
-            f"{name}: replay_capacity ({config.replay_capacity}) must be a positive multiple of the {block} steps of "
-            f"an iteration; try {max(1, round(config.replay_capacity / block)) * block}"
-        )
     if not 10 <= config.warm_up_steps <= config.replay_capacity:
         raise ValueError(
             f"{name}: warm_up_steps ({config.warm_up_steps}) must be at least 10, for a first fit, and fit into "

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.environments.games.game import Game, random_player
+from purerl.environments.games.game import Game, ply, random_player
 from purerl.types import Action, Array, Box, Discrete, Environment, Key, Observation, Policy, Timestep
 
 ROWS, COLUMNS = 6, 7
@@ -40,13 +40,7 @@ def connect_four() -> Game:
         row = jnp.sum(board[:, action] == 0) - 1
         placed = jnp.where(allowed, board.at[row, action].set(1.0), board)
         won = allowed & jnp.any(jnp.all(placed.reshape(-1)[LINES] == 1, axis=1))
-        return -placed, Timestep(
-            observation=-placed,
-            reward=jnp.where(won, 1.0, jnp.where(allowed, 0.0, -1.0)),
-            terminated=won | ~allowed | jnp.all(placed[0] != 0),
-            truncated=jnp.zeros((), bool),
-            info={},
-        )
+        return ply(placed, allowed, won, full=jnp.all(placed[0] != 0))
 
     plies = Environment(
         name="connect_four",

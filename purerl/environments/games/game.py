@@ -28,6 +28,17 @@ class Match(NamedTuple):
     opponent: Memory
 
 
+def ply(board: Array, allowed: Array, won: Array, full: Array) -> tuple[EnvState, Timestep]:
+    """What a ply leads to: the board of the other player, who sees it with the signs turned, and the mover's reward."""
+    return -board, Timestep(
+        observation=-board,
+        reward=jnp.where(won, 1.0, jnp.where(allowed, 0.0, -1.0)),
+        terminated=won | ~allowed | full,
+        truncated=jnp.zeros((), bool),
+        info={},
+    )
+
+
 def against(game: Game, opponent: Policy, name: str, parameters: dict[str, Any]) -> Environment:
     """The game as its learner sees it: a step is its own ply and, if the game goes on, the opponent's answer.
 

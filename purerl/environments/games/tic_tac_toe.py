@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.environments.games.game import Game, random_player
+from purerl.environments.games.game import Game, ply, random_player
 from purerl.types import Action, Array, Box, Discrete, Environment, Key, Observation, Policy, Timestep
 
 LINES = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]])
@@ -27,14 +27,8 @@ def tic_tac_toe() -> Game:
         allowed = board[action] == 0
         placed = board.at[action].set(1.0)
         won = allowed & jnp.any(jnp.all(placed[LINES] == 1, axis=1))
-        turned = -jnp.where(allowed, placed, board)
-        return turned, Timestep(
-            observation=turned,
-            reward=jnp.where(won, 1.0, jnp.where(allowed, 0.0, -1.0)),
-            terminated=won | ~allowed | jnp.all(turned != 0),
-            truncated=jnp.zeros((), bool),
-            info={},
-        )
+        after = jnp.where(allowed, placed, board)
+        return ply(after, allowed, won, full=jnp.all(after != 0))
 
     plies = Environment(
         name="tic_tac_toe",
