@@ -4,11 +4,11 @@
     python experiments/planners_compared.py --quick      # a minute, most of it compiling
 
 Six planners with the true model plan 20 steps ahead at every one of 200 steps, with three budgets each. The best known
-mean over all starts is -142.4 (standard error 2.8); all planners face the same 100 starts, whose best is near it. A
-derivative of a step is counted as five steps: one, and one more per direction (three numbers of state, one action).
+mean over all starts is -142.4 (standard error 2.8); all planners face the same 100 starts, from which none earns more
+than -147. A derivative of a step is counted as five steps: one, and one more per direction (three numbers of state, one action).
 iLQR also tries ten step lengths per recursion.
 
-Returns (standard errors are 8 to 10, and hardly differ between planners on the same starts):
+Returns (standard errors are 8 to 10 of those above -200):
 
     iLQR                 -154, -149, -150 with 300, 1500, 6000 steps of the model per action
     gradient ascent      -147, -150, -148 with 1000, 4000, 16,000

@@ -3,8 +3,8 @@
     python experiments/search_depth.py              # a quarter of an hour on two cores
     python experiments/search_depth.py --quick      # a minute, most of it compiling
 
-Tic-tac-toe: how often UCT, with random playouts and as many simulations per move, loses against minimax; every other
-game is begun by it. FrozenLake with a discount of 0.99: the largest Q at the root, where dynamic programming knows
+Tic-tac-toe: how often UCT, with random playouts and as many simulations per move, loses against minimax; who
+begins is a toss of a coin. FrozenLake with a discount of 0.99: the largest Q at the root, where dynamic programming knows
 V* = 0.542; positions are nodes wherever they are met. A walk averages everything it has earned, also what it earned
 while it did not know better, which is why the value comes up from below.
 

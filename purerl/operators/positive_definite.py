@@ -61,16 +61,6 @@ def inverse(factor: Factor) -> Array:
     return solve(factor, jnp.broadcast_to(identity, factor.lower.shape))
 
 
-def log_determinant(factor: Factor) -> Array:
-    """`log det M`, `[...]`: the sum of the logarithms of the pivots."""
-    return jnp.sum(jnp.log(factor.pivots), axis=-1)
-
-
-def cholesky(factor: Factor) -> Array:
-    """The lower triangular C with `C C^T = M`, `[..., n, n]`: `C e` has the covariance M."""
-    return factor.lower * jnp.sqrt(factor.pivots)[..., None, :]
-
-
 def draw_with_precision(key: Key, factor: Factor) -> Array:
     """A draw from `N(0, M^-1)`, `[..., n]`: `L^-T d^(-1/2) e`, e standard normal."""
     noise = jax.random.normal(key, factor.pivots.shape, factor.pivots.dtype) / jnp.sqrt(factor.pivots)

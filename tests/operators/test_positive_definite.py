@@ -10,7 +10,7 @@ from purerl.operators import positive_definite
 
 
 def check_systems(module: ModuleType) -> None:
-    """Solutions, inverses, determinants and Cholesky factors are NumPy's; one batch of every size up to 8."""
+    """Solutions and inverses are NumPy's; a batch of each of four sizes up to 8."""
     rng = np.random.default_rng(0)
     for size in (1, 2, 5, 8):
         half = rng.normal(size=(3, size, size))
@@ -23,8 +23,6 @@ def check_systems(module: ModuleType) -> None:
             module.solve(factor, jnp.asarray(right, jnp.float32)), np.linalg.solve(matrix, right), **close
         )
         np.testing.assert_allclose(module.inverse(factor), np.linalg.inv(matrix), **close)
-        np.testing.assert_allclose(module.log_determinant(factor), np.linalg.slogdet(matrix)[1], **close)
-        np.testing.assert_allclose(module.cholesky(factor), np.linalg.cholesky(matrix), **close)
 
 
 def test_systems_are_solved_as_numpy_solves_them():

@@ -105,7 +105,7 @@ def test_an_environment_as_functions_earns_what_its_steps_earn():
 
 @pytest.mark.parametrize("name", PLANNERS)
 def test_every_planner_finds_what_is_best_and_keeps_the_units(name):
-    """Twenty control steps of a problem whose best actions are known, in a box that is not [-1, 1]."""
+    """Ten control steps of a problem whose best actions are known, in a box that is not [-1, 1]."""
     environment = target(2, -3.0, 5.0)
     settings = {"cem": {"iterations": 8}, "mppi": {"iterations": 12, "deviation": 0.3, "temperature": 0.3}}
     settings |= {"random_shooting": {"samples": 3000}, "gradient_shooting": {"iterations": 60}}
