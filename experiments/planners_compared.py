@@ -5,8 +5,8 @@
 
 Six planners with the true model plan 20 steps ahead at every one of 200 steps, with three budgets each. The best known
 mean over all starts is -142.4 (standard error 2.8); all planners face the same 100 starts, from which none earns more
-than -147. A derivative of a step is counted as five steps: one, and one more per direction (three numbers of state, one action).
-iLQR also tries ten step lengths per recursion.
+than -147. A derivative of a step is counted as five steps: one, and one more per direction (three numbers of state, one
+action). iLQR also tries ten step lengths per recursion.
 
 Returns (standard errors are 8 to 10 of those above -200):
 
