@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from purerl import trees
 from purerl.operators.returns import n_step_return
-from purerl.replay import ReplayState, importance_weights, proportional, rank_based, uniform_replay
+from purerl.replay import Replay, ReplayState, importance_weights, proportional, rank_based, uniform_replay
 from purerl.replay.priorities import PriorityState
-from purerl.types import Array, Environment, Goals, Key, Observation
+from purerl.types import Array, Environment, EnvState, Goals, Key, Observation
 
 Sampling = Literal["uniform", "proportional", "rank"]
 
@@ -31,6 +31,7 @@ class Step(NamedTuple):
     successor: Observation | None  # the true successor; None where it is read from the next step
     mask: Array | None = None  # bool [members]: which members of an ensemble learn from the step
     episode_step: Array | None = None  # int32, steps of the episode before it; None where nobody asks
+    state: EnvState | None = None  # of the environment before the step; None where nobody asks
 
 
 class Batch(NamedTuple):
@@ -67,12 +68,18 @@ class Experience(NamedTuple):
     add: Callable[..., tuple[ReplayState, PriorityState | None]]  # add(replay, priorities, steps [block], written)
     sample: Callable[..., Batch]  # sample(replay, priorities, key, written, size, importance_exponent)
     update: Callable[..., PriorityState | None]  # update(priorities, slots, surprise)
+    replay: Replay  # where the single steps lie
 
 
 def example_step(
-    environment: Environment, share_observations: bool = False, members: int = 1, hindsight: bool = False
+    environment: Environment,
+    share_observations: bool = False,
+    members: int = 1,
+    episode_steps: bool = False,
+    states: bool = False,
 ) -> Step:
     """One step of zeros: its shapes and types are what the replay stores."""
+    first = jax.eval_shape(environment.reset, jax.eval_shape(lambda: jax.random.key(0)))[0] if states else None
     observation = jnp.zeros(environment.observation_space.shape, environment.observation_space.dtype)
     no = jnp.zeros((), bool)
     return Step(
@@ -83,7 +90,8 @@ def example_step(
         truncated=no,
         successor=None if share_observations else observation,
         mask=None if members == 1 else jnp.zeros(members, bool),
-        episode_step=jnp.zeros((), jnp.int32) if hindsight else None,
+        episode_step=jnp.zeros((), jnp.int32) if episode_steps else None,
+        state=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first),
     )
 
 
@@ -215,4 +223,4 @@ def experience(
     def update(priority: PriorityState | None, slots: Array, surprise: Array) -> PriorityState | None:
         return priorities.update(priority, slots, surprise) if priorities else None
 
-    return Experience(init, add, sample, update)
+    return Experience(init, add, sample, update, replay)

@@ -2,7 +2,8 @@
 
 An iteration collects `steps_per_iteration` steps of `num_envs` environments, writes them to the replay as one block,
 and then makes the updates that the ratio `update_to_data` allots to them. Before the first iteration `init` fills the
-replay with `warm_up_steps` steps of uniform actions.
+replay with `warm_up_steps` steps of uniform actions. With an `Imagination` it also learns a model of the environment
+and from what it imagines with it (`purerl.models.imagination`).
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.experience import Batch, Hindsight, Step, example_step, experience
+from purerl.models.imagination import Imagination, imagining, mixed
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.replay import ReplayState
 from purerl.replay.priorities import PriorityState
@@ -36,6 +38,8 @@ class InteractionState(struct.PyTreeNode):
     observation_statistics: RunningStatistics
     replay: ReplayState
     priorities: PriorityState | None
+    imagination: Any  # an ImaginationState, or None
+    controlled: Any  # bool [B]: episodes in which the model's controller acts, or None if it has none
 
 
 class Interaction(NamedTuple):
@@ -50,7 +54,12 @@ class Interaction(NamedTuple):
     warm_up_steps: int  # environment steps of init
 
 
-def interaction(environment: Environment, config: Any, hindsight: float | Array | None = None) -> Interaction:
+def interaction(
+    environment: Environment,
+    config: Any,
+    hindsight: float | Array | None = None,
+    imagination: Imagination | None = None,
+) -> Interaction:
     """The interaction that the fields of a learner's `config` describe.
 
     `hindsight` is the share of the transitions that are learned from with a goal that was achieved later on (see
@@ -59,9 +68,14 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
     The agent acts in [-1, 1] (see `rescale_actions`), which is also what the replay holds. Raw observations are stored
     and normalised when they are read, with the statistics of everything seen so far, as they are for acting.
 
-    `learn(state, key, time, learner, update, improve)` draws one batch for every update and calls
+    `learn(state, key, time, learner, update, improve, act, targets)` draws one batch for every update and calls
     `update(learner, batch, key)`, and after every `policy_delay` of them `improve(learner, batch, key)` with the last
-    batch. What is passed as `learner` should hold what they change and nothing else.
+    batch. What is passed as `learner` should hold what they change and nothing else. `act(learner, key, observation)`
+    and `targets(learner, batch, key)` (`r + discount V(s')` of every critic, `[K, N]`) are read by the expansion of
+    targets alone.
+
+    Raises ValueError for an imagination together with what it cannot be combined with: prioritised sampling, hindsight,
+    or an expansion of transitions that are several steps long.
     """
     actions = environment.action_space
     environment = rescale_actions(environment)
@@ -74,8 +88,11 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
         if environment.goals is None:
             raise ValueError(f"hindsight needs an environment with goals, but {environment.name} has none")
         relabelling = Hindsight(environment.goals, hindsight, environment.max_steps)
+    check_imagination(config, hindsight is not None, imagination)
+    model = imagination.model(environment) if imagination else None
+    stores_time = relabelling is not None or imagination is not None
     memory = experience(
-        example_step(environment, hindsight=relabelling is not None),
+        example_step(environment, episode_steps=stores_time, states=model is not None and model.remembers_states),
         capacity=config.replay_capacity,
         block=block,
         num_envs=config.num_envs,
@@ -86,17 +103,30 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
         priority_epsilon=config.priority_epsilon,
         hindsight=relabelling,
     )
+    dreams = (
+        imagining(imagination, environment, memory.replay, config.replay_capacity, block, config.discount)
+        if imagination
+        else None
+    )
 
     def prepare(state: InteractionState, observation: Observation) -> Array:
         return normalize(state.observation_statistics, observation) if config.normalize_observations else observation
 
-    def write(state: InteractionState, keys: Key, written: Array, act: Act) -> InteractionState:
-        """`steps_per_iteration` steps of every environment, written to the replay as block number `written`."""
+    def write(
+        state: InteractionState, keys: Key, written: Array, act: Act, controls: float | Array = 0.0
+    ) -> InteractionState:
+        """`steps_per_iteration` steps of every environment, written to the replay as block number `written`.
 
-        def body(carry: tuple[VectorState, Array], keys: Key) -> tuple[tuple[VectorState, Array], Step]:
-            running, noise = carry
-            observation, episode_step = running.observation, running.episode_length
+        In an episode that begins here the model's controller, if there is one, acts with probability `controls`.
+        """
+
+        def body(carry: tuple[VectorState, Array, Any], keys: Key) -> tuple[tuple[VectorState, Array, Any], Step]:
+            running, noise, controlled = carry
+            before, observation, episode_step = running.environment, running.observation, running.episode_length
             action, noise = act(keys[0], prepare(state, observation), noise)
+            if dreams and dreams.control:
+                planned = dreams.control(state.imagination, jax.random.fold_in(keys[0], 1), observation, episode_step)
+                action = trees.where(controlled, planned, action)
             running, timestep = environments.step(keys[1], running, action)
             done = timestep.terminated | timestep.truncated
             step = Step(
@@ -106,17 +136,30 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
                 terminated=timestep.terminated,
                 truncated=timestep.truncated,
                 successor=timestep.observation,
-                episode_step=None if relabelling is None else episode_step,
+                episode_step=episode_step if stores_time else None,
+                state=before if model is not None and model.remembers_states else None,
             )
-            return (running, trees.where(done, jnp.zeros_like(noise), noise)), step
+            if dreams and dreams.control:
+                drawn = jax.random.bernoulli(jax.random.fold_in(keys[0], 2), controls, done.shape)
+                controlled = jnp.where(done, drawn, controlled)
+            return (running, trees.where(done, jnp.zeros_like(noise), noise), controlled), step
 
-        (running, noise), steps = jax.lax.scan(body, (state.environments, state.noise), keys)
+        (running, noise, controlled), steps = jax.lax.scan(
+            body, (state.environments, state.noise, state.controlled), keys
+        )
         steps = jax.tree.map(lambda x: x.reshape(block, *x.shape[2:]), steps)
         statistics = state.observation_statistics
         if config.normalize_observations:
             statistics = update_statistics(statistics, steps.observation)
         replay, priorities = memory.add(state.replay, state.priorities, steps, written)
-        return InteractionState(running, noise, statistics, replay, priorities)
+        return state.replace(
+            environments=running,
+            noise=noise,
+            observation_statistics=statistics,
+            replay=replay,
+            priorities=priorities,
+            controlled=controlled,
+        )
 
     def init(key: Key) -> InteractionState:
         reset_key, warm_up_key = jax.random.split(key)
@@ -127,6 +170,8 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
             observation_statistics=init_statistics(environment.observation_space.shape),
             replay=replay,
             priorities=priorities,
+            imagination=dreams.init(jax.random.fold_in(key, 1)) if dreams else None,
+            controlled=jnp.zeros(config.num_envs, bool) if dreams and dreams.control else None,
         )
 
         def at_random(key: Key, observation: Array, noise: Array) -> tuple[Array, Array]:
@@ -142,10 +187,31 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
     def collect(state: InteractionState, key: Key, time: Time, act: Act) -> InteractionState:
         keys = jax.random.split(key, (config.steps_per_iteration, 2))
         state = state.replace(environments=state.environments.clear_statistics())
-        return write(state, keys, warm_up_blocks + time.iteration, act)
+        if dreams is None:
+            return write(state, keys, warm_up_blocks + time.iteration, act)
+        controls = jnp.where(dreams.active(time), dreams.plan.control_probability, 0.0)
+        state = write(state, keys, warm_up_blocks + time.iteration, act, controls)
+
+        def as_now(key: Key, observation: Observation) -> Array:
+            observation = prepare(state, observation)
+            noise = jnp.zeros((observation.shape[0], *environment.action_space.shape))
+            return act(key, observation, noise)[0]
+
+        written = warm_up_blocks + time.iteration + 1
+        dream_key = jax.random.fold_in(key, 1)
+        return state.replace(
+            imagination=dreams.dream(state.imagination, dream_key, time, state.replay, written, as_now)
+        )
 
     def learn(
-        state: InteractionState, key: Key, time: Time, learner: Learner, update: Update, improve: Improve
+        state: InteractionState,
+        key: Key,
+        time: Time,
+        learner: Learner,
+        update: Update,
+        improve: Improve,
+        act: Any = None,
+        targets: Any = None,
     ) -> tuple[InteractionState, Learner, Metrics]:
         """All the updates of an iteration. Their loops carry what they change: the replay is not among it."""
         groups, delay, size = updates // config.policy_delay, config.policy_delay, config.batch_size
@@ -153,15 +219,39 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
         importance = config.importance_start + (1.0 - config.importance_start) * time.progress
         sample_key, update_key, improve_key = jax.random.split(key, 3)
 
-        def batches(priorities: PriorityState | None, key: Key, size: int) -> Batch:
-            batch = memory.sample(state.replay, priorities, key, written, size, importance)
+        def prepared(batch: Batch) -> Batch:
             return batch._replace(
                 observation=prepare(state, batch.observation), successor=prepare(state, batch.successor)
             )
 
+        def batches(priorities: PriorityState | None, key: Key, size: int) -> Batch:
+            batch = memory.sample(state.replay, priorities, key, written, size, importance)
+            if dreams is None or not dreams.plan.rollouts:
+                return batch
+            fiction_key, choice_key = jax.random.split(jax.random.fold_in(key, 1))
+            fiction = dreams.fiction(state.imagination, fiction_key, time, size)
+            ratio = jnp.where(dreams.active(time), dreams.plan.real_ratio, 1.0)
+            return mixed(batch, fiction, choice_key, ratio)
+
+        def expanded(learner: Learner, batch: Batch, key: Key) -> Batch:
+            """The batch with targets that look ahead, where that is asked for."""
+            if dreams is None or not dreams.plan.expansion:
+                return prepared(batch)
+            if targets is None and dreams.plan.weighting == "inverse_variance":
+                raise ValueError("this learner does not tell its critics' targets apart; use weighting 'last'")
+            batch = dreams.expand(
+                state.imagination,
+                jax.random.fold_in(key, 1),
+                batch,
+                state.replay,
+                lambda key, observation: act(learner, key, prepare(state, observation)),
+                None if targets is None else lambda batch, key: targets(learner, prepared(batch), key),
+            )
+            return prepared(batch)
+
         if config.sampling == "uniform":  # nothing that an update changes decides what the next one reads
             whole = batches(None, sample_key, updates * size)
-            drawn = jax.tree.map(lambda x: x.reshape(groups, delay, size, *x.shape[1:]), whole)
+            drawn: Any = jax.tree.map(lambda x: x.reshape(groups, delay, size, *x.shape[1:]), whole)
         else:
             drawn = jax.random.split(sample_key, (groups, delay))
 
@@ -169,6 +259,7 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
             (learner, priorities), (batch, key) = carry, inputs
             if config.sampling != "uniform":
                 batch = batches(priorities, batch, size)
+            batch = expanded(learner, batch, key)
             learner, surprise, metrics = update(learner, batch, key)
             return (learner, memory.update(priorities, batch.slots, surprise)), (batch, metrics)
 
@@ -178,9 +269,29 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
             learner, more = improve(learner, jax.tree.map(lambda x: x[-1], seen), key)
             return (learner, priorities), jax.tree.map(jnp.mean, metrics) | more
 
-        keys = jax.random.split(update_key, (groups, delay)), jax.random.split(improve_key, groups)
-        (learner, priorities), metrics = jax.lax.scan(group, (learner, state.priorities), (drawn, *keys))
-        metrics = jax.tree.map(jnp.mean, metrics) | state.environments.statistics.metrics()
+        def keys_of(groups: int) -> tuple[Key, Key]:
+            return jax.random.split(update_key, (groups, delay)), jax.random.split(improve_key, groups)
+
+        carry: Any = learner, state.priorities
+        if dreams is None or not dreams.plan.updates:
+            (learner, priorities), metrics = jax.lax.scan(group, carry, (drawn, *keys_of(groups)))
+            metrics = jax.tree.map(jnp.mean, metrics)
+        else:
+            together = 1 + dreams.plan.updates
+            more = dreams.fiction(
+                state.imagination, jax.random.fold_in(sample_key, 2), time, updates * size * dreams.plan.updates
+            )
+            more = jax.tree.map(lambda x: x.reshape(groups, -1, delay, size, *x.shape[1:]), more)
+            drawn = drawn._replace(weight=jnp.ones_like(drawn.reward) if drawn.weight is None else drawn.weight)
+            drawn = jax.tree.map(lambda x, y: jnp.concatenate([x[:, None], y], 1), drawn, more)
+            drawn = jax.tree.map(lambda x: x.reshape(groups * together, *x.shape[2:]), drawn)
+            stride = jnp.where(dreams.active(time), 1, together)  # past the fiction, when nothing is imagined any more
+            count = groups * together // stride
+            inputs = drawn, *keys_of(groups * together)
+            (learner, priorities), metrics = some_turns(group, carry, inputs, count, stride)
+        metrics = metrics | state.environments.statistics.metrics()
+        if dreams is not None:
+            metrics["model_error"] = state.imagination.error
         return state.replace(priorities=priorities), learner, metrics
 
     def policy(state: InteractionState, act: Callable[[Key, Array], Array]) -> Policy:
@@ -190,6 +301,41 @@ def interaction(environment: Environment, config: Any, hindsight: float | Array 
         return Policy(init=lambda key: (), act=act_on)
 
     return Interaction(environment, init, collect, learn, policy, block, warm_up_blocks * block)
+
+
+def some_turns(body: Callable, carry: Tree, inputs: Tree, count: Array, stride: Array) -> tuple[Tree, Metrics]:
+    """`scan` over every `stride`-th of the inputs, `count` of them: the last carry and the means of the outputs."""
+
+    def at(index: Array) -> Tree:
+        return jax.tree.map(lambda x: x[index], inputs)
+
+    def turn(index: Array, state: tuple[Tree, Metrics]) -> tuple[Tree, Metrics]:
+        carry, total = state
+        carry, metrics = body(carry, at(index * stride))
+        return carry, jax.tree.map(jnp.add, total, metrics)
+
+    shapes = jax.eval_shape(lambda: body(carry, at(jnp.zeros((), jnp.int32)))[1])
+    total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    carry, total = jax.lax.fori_loop(0, count, turn, (carry, total))
+    return carry, jax.tree.map(lambda x: x / count, total)
+
+
+def check_imagination(config: Any, hindsight: bool, imagination: Imagination | None) -> None:
+    """Raise ValueError for an imagination together with what it cannot be combined with."""
+    if imagination is None:
+        return
+    if config.sampling != "uniform":
+        raise ValueError(f"imagination needs sampling 'uniform', got {config.sampling!r}: fiction has no priorities")
+    if hindsight:
+        raise ValueError("imagination and hindsight cannot be combined: fiction has no later goals to replace its own")
+    if imagination.expansion and config.n_step != 1:
+        raise ValueError(
+            f"an expansion of targets begins with single steps, but n_step is {config.n_step}; set it to 1"
+        )
+    if imagination.expansion and (imagination.updates or imagination.rollouts):
+        raise ValueError(
+            "targets are expanded from remembered steps, which fiction is not: set either expansion or rollouts to 0"
+        )
 
 
 def what_acts(state: Tree, *fields: str) -> Tree:

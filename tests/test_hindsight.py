@@ -174,7 +174,7 @@ def check_places(module: ModuleType) -> None:
     environment = make("goal/point_robot", steps=5)
     config = ddpg.Config(num_envs=2, steps_per_iteration=4, warm_up_steps=32, replay_capacity=64, batch_size=8)
     state = module.interaction(environment, config, 0.5).init(jax.random.key(0))
-    replay = uniform_replay(64, 8, example_step(environment, hindsight=True), 2)
+    replay = uniform_replay(64, 8, example_step(environment, episode_steps=True), 2)
     steps: Step = replay.read(state.replay, jnp.arange(32))
     np.testing.assert_array_equal(steps.episode_step, np.repeat(np.arange(16) % 5, 2))
     np.testing.assert_array_equal(steps.truncated, np.asarray(steps.episode_step) == 4)

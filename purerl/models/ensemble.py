@@ -8,7 +8,9 @@ deviations in the data: `y = ((o' - o, r) - mean) / deviation ~ N(mu_b(o, a), si
 over a bootstrap sample of its own (Chua et al., 2018). The log variance is kept softly between two bounds that are
 learned and pulled together by the last term. The weight `w = sigma^(2 beta)`, through which no gradient flows, keeps
 what has no noise from drowning what has (Seitzer et al., 2022; PETS has beta 0). Without `probabilistic` it is least
-squares. Where there were no data the members disagree: their spread is what is not known, sigma is what cannot be.
+squares. Termination, if that is to be learned, is a logistic regression beside it: the mean of
+`-log p(terminated | o, a)` over the same samples is added. Where there were no data the members disagree: their spread
+is what is not known, sigma is what cannot be.
 
 Chua, K. et al. (2018), "Deep reinforcement learning in a handful of trials using probabilistic dynamics models".
 Seitzer, M. et al. (2022), "On the pitfalls of heteroscedastic uncertainty estimation".
@@ -47,6 +49,8 @@ class EnsembleConfig:
     """Learn a variance; otherwise least squares, without noise."""
     learn_reward: bool = True
     """Predict the reward as well."""
+    learn_termination: bool = False
+    """Predict from observation and action whether the step terminates the episode."""
     beta: float = 0.5
     """Weight of errors by the variance to this power, in [0, 1]: 0 is the likelihood, 1 nearly least squares."""
     learning_rate: float = 1e-3
@@ -89,6 +93,7 @@ class Prediction(NamedTuple):
 
     mean: Array  # [..., O (+ 1)]
     deviation: Array  # [..., O (+ 1)], sigma: zero if not probabilistic
+    termination: Array | None = None  # [...]: its probability, if that is learned
 
 
 class Ensemble(NamedTuple):
@@ -108,19 +113,21 @@ class GaussianNetwork(nn.Module):
     widths: tuple[int, ...]
     activation: str
     probabilistic: bool
+    termination: bool
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array, Array]:
-        """`mu`, `log sigma^2` `[..., D]`, and how far the bounds are apart."""
+    def __call__(self, x: Array) -> tuple[Array, Array, Array, Array]:
+        """`mu`, `log sigma^2` `[..., D]`, how far the bounds are apart, and the logit of termination (or 0)."""
         hidden = MLP(self.widths, self.activation, kernel_init=orthogonal(1.0))(x)
         mean = nn.Dense(self.size, kernel_init=orthogonal(0.1))(hidden)
+        ends = nn.Dense(1, kernel_init=orthogonal(0.1))(hidden)[..., 0] if self.termination else jnp.zeros(())
         if not self.probabilistic:
-            return mean, jnp.zeros_like(mean), jnp.zeros(())
+            return mean, jnp.zeros_like(mean), jnp.zeros(()), ends
         high = self.param("max_log_variance", nn.initializers.constant(0.5), (self.size,))
         low = self.param("min_log_variance", nn.initializers.constant(-10.0), (self.size,))
         raw = nn.Dense(self.size, kernel_init=orthogonal(0.1))(hidden)
         bounded = high - nn.softplus(high - raw)
-        return mean, low + nn.softplus(bounded - low), jnp.sum(high - low)
+        return mean, low + nn.softplus(bounded - low), jnp.sum(high - low), ends
 
 
 def make_ensemble(environment: Environment, config: EnsembleConfig) -> Ensemble:
@@ -139,7 +146,7 @@ def make_ensemble(environment: Environment, config: EnsembleConfig) -> Ensemble:
         raise TypeError(f"an ensemble takes vectors or discrete actions, and those of {environment.name} are {actions}")
     outputs = space.shape[0] + config.learn_reward
     inputs = space.shape[0] + (actions.n if isinstance(actions, Discrete) else actions.shape[0])
-    network = GaussianNetwork(outputs, config.widths, config.activation, config.probabilistic)
+    network = GaussianNetwork(outputs, config.widths, config.activation, config.probabilistic, config.learn_termination)
     optimizer = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
     apply: Callable[..., Any] = network.apply
 
@@ -156,18 +163,22 @@ def make_ensemble(environment: Environment, config: EnsembleConfig) -> Ensemble:
         units = (jnp.zeros(inputs), jnp.ones(inputs), jnp.zeros(outputs), jnp.ones(outputs))
         return EnsembleState(params, optimizer.init(params), *units)
 
-    def loss(params: Any, x: Array, y: Array) -> Array:
+    def loss(params: Any, x: Array, y: Array, terminated: Array) -> Array:
         """Sum over members of the loss of each on its own batch: `[B, N, ...]`."""
-        mean, log_variance, spread = jax.vmap(apply)(params, x)
+        mean, log_variance, spread, ends = jax.vmap(apply)(params, x)
         likelihood = jnp.square(mean - y) * jnp.exp(-log_variance) + log_variance
         likelihood *= jax.lax.stop_gradient(jnp.exp(config.beta * log_variance))
-        return jnp.sum(jnp.mean(likelihood, axis=(1, 2)) + 0.01 * spread)
+        total = jnp.sum(jnp.mean(likelihood, axis=(1, 2)) + 0.01 * spread)
+        if config.learn_termination:
+            total += jnp.sum(jnp.mean(optax.sigmoid_binary_cross_entropy(ends, terminated), axis=1))
+        return total
 
     def fit(state: EnsembleState, key: Key, data: Transitions, count: Array) -> tuple[EnsembleState, Fit]:
         sample_key, held_key, batch_key = jax.random.split(key, 3)
         held_count = (count + HELD_OUT - 1) // HELD_OUT
         train_count = count - held_count
         x, y = features(data.observation, data.action), targets(data)
+        terminated = data.terminated.astype(jnp.float32)
         valid = jnp.arange(x.shape[0]) < count
         state = with_units(state, x, y, valid)
         x, y = (x - state.input_mean) / state.input_deviation, (y - state.output_mean) / state.output_deviation
@@ -187,7 +198,7 @@ def make_ensemble(environment: Environment, config: EnsembleConfig) -> Ensemble:
             drawn = jax.random.randint(key, (config.members, config.batch_size), 0, train_count)
             rows = jnp.take_along_axis(sample, drawn, axis=1)
             rows = rows + rows // (HELD_OUT - 1) + 1  # past those that are held out: 1 2 3 4, 6 7 8 9, ...
-            value, gradient = jax.value_and_grad(loss)(params, x[rows], y[rows])
+            value, gradient = jax.value_and_grad(loss)(params, x[rows], y[rows], terminated[rows])
             updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
             return (optax.apply_updates(params, updates), optimizer_state), value / config.members
 
@@ -223,9 +234,13 @@ def make_ensemble(environment: Environment, config: EnsembleConfig) -> Ensemble:
 
     def predict_with(params: Any, state: EnsembleState, observation: Observation, action: Action) -> Prediction:
         x = (features(observation, action) - state.input_mean) / state.input_deviation
-        mean, log_variance, _ = apply(params, x)
+        mean, log_variance, _, ends = apply(params, x)
         deviation = jnp.exp(0.5 * log_variance) if config.probabilistic else jnp.zeros_like(mean)
-        return Prediction(mean * state.output_deviation + state.output_mean, deviation * state.output_deviation)
+        return Prediction(
+            mean=mean * state.output_deviation + state.output_mean,
+            deviation=deviation * state.output_deviation,
+            termination=jax.nn.sigmoid(ends) if config.learn_termination else None,
+        )
 
     def predict(state: EnsembleState, observation: Observation, action: Action) -> Prediction:
         return jax.vmap(predict_with, (0, None, None, None))(state.params, state, observation, action)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.environments.wrappers import unscale_action
 from purerl.models.ensemble import Ensemble, EnsembleState
 from purerl.types import Action, Array, Environment, Key, Observation, Timestep
 
@@ -13,6 +14,15 @@ Propagation = Literal["ts1", "ts_infinity", "mean"]
 Reward = Callable[[Observation, Action, Observation], Array]
 Termination = Callable[[Observation, Action, Observation], Array]
 UNDECIDED = -1
+
+
+def in_scaled_actions(environment: Environment, function: Reward | None) -> Reward | None:
+    """A known reward or termination of `environment` as a function of the actions in [-1, 1] that learners take."""
+    if function is None:
+        return None
+    return lambda observation, action, successor: function(
+        observation, unscale_action(environment.action_space, action), successor
+    )
 
 
 class Imagined(NamedTuple):
@@ -36,6 +46,7 @@ def learned_environment(
     termination: Termination | None = None,
     propagation: Propagation = "ts1",
     gather: bool = False,
+    elites: Array | None = None,
 ) -> Environment:
     """What the ensemble believes `environment` to be.
 
@@ -50,16 +61,20 @@ def learned_environment(
         state: what it has learned; may be traced.
         starts: observations `[N, O]` that episodes begin at.
         reward: a known r(o, a, o'); required unless the ensemble learns the reward.
-        termination: a known function of (o, a, o') to bool; without one nothing terminates. It must be the
-            environment's own: a model that goes on after a fall is exploited.
+        termination: a known function of (o, a, o') to bool; without one a step terminates that the ensemble gives an
+            even chance or more of it, if it learns that, and nothing else does. A known one must be the environment's
+            own: a model that goes on after a fall is exploited.
         propagation: which member predicts.
         gather: take the parameters of the one member and not the predictions of all. Right where many steps share one
             key, as the sequences of a planner do; with a key per step it would copy the network for each.
+        elites: int32, the members that predict (default: all).
 
     Raises ValueError if there is neither a reward function nor a learned reward.
     """
     if reward is None and not ensemble.config.learn_reward:
         raise ValueError("the ensemble does not learn the reward: give learned_environment a reward function")
+
+    members = jnp.arange(ensemble.config.members) if elites is None else elites
 
     def reset(key: Key) -> tuple[Imagined, Observation]:
         observation = starts[jax.random.randint(key, (), 0, starts.shape[0])]
@@ -68,18 +83,25 @@ def learned_environment(
     def step(key: Key, imagined: Imagined, action: Action) -> tuple[Imagined, Timestep]:
         member_key, noise_key = jax.random.split(key)
         observation, member = imagined
-        drawn = jax.random.randint(member_key, (), 0, ensemble.config.members)
+        drawn = jax.random.choice(member_key, members)
         member = drawn if propagation == "ts1" else jnp.where(member == UNDECIDED, drawn, member)
         if propagation == "mean":
-            outcome = jnp.mean(ensemble.predict(state, observation, action).mean, axis=0)
+            predicted = jax.tree.map(
+                lambda x: jnp.mean(x[members], axis=0), ensemble.predict(state, observation, action)
+            )
+            outcome = predicted.mean
         else:
             if gather:
-                mean, deviation = ensemble.predict_member(state, member, observation, action)
+                predicted = ensemble.predict_member(state, member, observation, action)
             else:
-                mean, deviation = (x[member] for x in ensemble.predict(state, observation, action))
-            outcome = mean + deviation * jax.random.normal(noise_key, mean.shape)
+                predicted = jax.tree.map(lambda x: x[member], ensemble.predict(state, observation, action))
+            outcome = predicted.mean + predicted.deviation * jax.random.normal(noise_key, predicted.mean.shape)
         successor = observation + outcome[: observation.shape[-1]]
-        ended = jnp.zeros((), bool) if termination is None else termination(observation, action, successor)
+        ended = jnp.zeros((), bool)
+        if termination is not None:
+            ended = termination(observation, action, successor)
+        elif predicted.termination is not None:
+            ended = predicted.termination >= 0.5
         return Imagined(successor, member), Timestep(
             observation=successor,
             reward=outcome[-1] if reward is None else reward(observation, action, successor),

@@ -36,24 +36,66 @@ def fit_linear_gaussian(
     """
     chex.assert_rank([states, actions], 3)
     chex.assert_equal(states.shape[1], actions.shape[1] + 1)
-    episodes, steps, size = states.shape[0], actions.shape[1], states.shape[2]
+    episodes, steps = actions.shape[:2]
     weight = jnp.ones(episodes) if weight is None else weight
-    inputs, outputs = jnp.concatenate([states[:, :-1], actions], axis=-1), states[:, 1:]
-    scale = jnp.sqrt(jnp.mean(jnp.square(inputs - jnp.mean(inputs, (0, 1))), (0, 1))) + 1e-6
+    before, taken, after = (x.reshape(episodes * steps, -1) for x in (states[:, :-1], actions, states[:, 1:]))
+    times = jnp.tile(jnp.arange(steps), episodes)
+    return fit_linear_steps(before, taken, after, times, steps, window, prior, ridge, jnp.repeat(weight, steps))
 
-    def at(t: Array) -> Linear:
-        away = jnp.abs(jnp.arange(steps) - t)
-        near = jnp.where(away == 0, 1.0, jnp.where(away <= window, prior, 0.0))
-        importance = weight[:, None] * near  # [N, T]
-        total = jnp.sum(importance)
-        mean_in, mean_out = (jnp.einsum("nt,ntd->d", importance, z) / total for z in (inputs, outputs))
-        x, y = (inputs - mean_in) / scale, outputs - mean_out
-        moments = jnp.einsum("nt,nti,ntj->ij", importance, x, x) / total + ridge * jnp.eye(x.shape[-1])
-        cross = jnp.einsum("nt,nti,ntj->ij", importance, x, y) / total
-        slope = positive_definite.solve(positive_definite.factorize(moments), cross)  # [n + m, n]
-        residual = y - x @ slope
-        covariance = jnp.einsum("nt,nti,ntj->ij", importance, residual, residual) / total
-        matrix = (slope / scale[:, None]).T
-        return Linear(matrix[:, :size], matrix[:, size:], mean_out - matrix @ mean_in, covariance)
 
-    return jax.vmap(at)(jnp.arange(steps))
+def fit_linear_steps(
+    state: Array,
+    action: Array,
+    successor: Array,
+    time: Array,
+    steps: int,
+    window: int = 2,
+    prior: float | Array = 0.3,
+    ridge: float | Array = 1e-4,
+    weight: Array | None = None,
+) -> Linear:
+    """The same from M single steps in any order: `state` `[M, n]`, `action` `[M, m]`, `successor` `[M, n]`.
+
+    `time` `[M]` says how many steps of its episode came before, and `steps` is T; `weight` is of every step. Episodes
+    may end early and begin anywhere. Where neither a step nor its neighbours have data, it has the model of all steps
+    together.
+    """
+    chex.assert_rank([state, action, successor, time], [2, 2, 2, 1])
+    weight = jnp.ones(time.shape) if weight is None else weight
+    inputs = jnp.concatenate([state, action], axis=-1)
+    share = weight / jnp.maximum(jnp.sum(weight), 1e-12)
+    (in_mean, in_scale), (out_mean, out_scale) = (_units(z, share) for z in (inputs, successor))
+    x, y = (inputs - in_mean) / in_scale, (successor - out_mean) / out_scale
+    z = jnp.concatenate([x, y, jnp.ones((*time.shape, 1))], axis=-1)  # [M, n + m + n + 1]
+    size, outputs = x.shape[-1], y.shape[-1]
+
+    products = (weight[:, None] * z)[:, :, None] * z[:, None, :]
+    moments = jax.ops.segment_sum(products, time, num_segments=steps)  # [T, ...] of each step alone
+    away = jnp.abs(jnp.arange(steps)[:, None] - jnp.arange(steps))
+    near = jnp.where(away == 0, 1.0, jnp.where(away <= window, prior, 0.0))
+    moments = jnp.tensordot(near, moments, axes=1, precision="highest")
+    everything = 1e-6 * jnp.sum(products, axis=0)  # what there is where there is nothing else
+    moments = moments + everything
+
+    def at(moments: Array) -> Linear:
+        moments = moments / moments[-1, -1]
+        mean = moments[-1, :-1]
+        central = moments[:-1, :-1] - jnp.outer(mean, mean)
+        own, cross = central[:size, :size] + ridge * jnp.eye(size), central[:size, size:]
+        slope = positive_definite.solve(positive_definite.factorize(own), cross)  # [n + m, n]
+        unexplained = (
+            central[size:, size:] - slope.T @ cross - cross.T @ slope + slope.T @ central[:size, :size] @ slope
+        )
+        matrix = out_scale[:, None] * slope.T / in_scale
+        centre = out_mean + out_scale * mean[size:] - matrix @ (in_mean + in_scale * mean[:size])
+        return Linear(
+            matrix[:, :outputs], matrix[:, outputs:], centre, out_scale[:, None] * unexplained * out_scale[None, :]
+        )
+
+    return jax.vmap(at)(moments)
+
+
+def _units(z: Array, share: Array) -> tuple[Array, Array]:
+    """Mean and deviation of rows `z` `[M, d]` whose shares add up to 1."""
+    mean = share @ z
+    return mean, jnp.sqrt(share @ jnp.square(z - mean)) + 1e-6

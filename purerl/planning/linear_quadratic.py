@@ -27,6 +27,11 @@ class Linear(NamedTuple):
     offset: Array  # c [..., n]
     covariance: Array  # W [..., n, n], zero for deterministic dynamics
 
+    def mean(self, x: Array, u: Array) -> Array:
+        """`A x + B u + c`, the expected next state `[..., n]`."""
+        moved = jnp.einsum("...ij,...j->...i", self.state, x) + jnp.einsum("...ij,...j->...i", self.action, u)
+        return moved + self.offset
+
 
 class Quadratic(NamedTuple):
     """Costs of one step, or of T steps with a leading axis T."""

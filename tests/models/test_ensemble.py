@@ -12,6 +12,7 @@ from purerl.models import (
     calibration,
     disagreement,
     imagine_from,
+    imagine_from,
     learned_environment,
     make_ensemble,
     open_loop_error,
@@ -224,3 +225,23 @@ def test_long_predictions_err_more_and_beat_persistence():
 def test_what_it_refuses():
     with pytest.raises(TypeError, match="predicts vectors"):
         make_ensemble(make("Breakout-MinAtar"), EnsembleConfig())
+
+
+def test_termination_is_learned_and_ends_imagined_episodes():
+    """A step that pushes beyond 1 ends the episode: nearly every prediction away from the border is right."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    x, u = jax.random.uniform(keys[0], (2000, 1), minval=-1), jax.random.uniform(keys[1], (2000, 1), minval=-1)
+    after = x + 0.5 * u
+    data = Transitions(x, u, jnp.ones(2000), after[:, 0] > 1.0, jnp.zeros(2000, bool), after)
+    environment = make("probe/constant")._replace(
+        observation_space=Box(-2.0, 2.0, (1,)), action_space=Box(-1.0, 1.0, (1,))
+    )
+    ensemble = make_ensemble(environment, EnsembleConfig(members=2, widths=(32,), learn_termination=True))
+    state = ensemble.init(jax.random.key(1))
+    state, _ = jax.jit(ensemble.fit)(state, jax.random.key(2), data, jnp.asarray(2000))
+    model = learned_environment(environment, ensemble, state, x)
+    step = jax.jit(jax.vmap(lambda key, o, a: model.step(key, imagine_from(o), a)[1]))
+    timestep = step(jax.random.split(jax.random.key(3), 2000), x, u)
+    clear = jnp.abs(after[:, 0] - 1.0) > 0.05
+    assert jnp.mean((timestep.terminated == data.terminated)[clear]) > 0.99
+    assert 20 < jnp.sum(timestep.terminated) < 300

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.models import fit_linear_gaussian
+from purerl.models import fit_linear_gaussian, fit_linear_steps
 from purerl.planning import Linear, finite_horizon_lqr, follow, quadratic
 from purerl.planning.linear_quadratic import Value, repeat
 
@@ -80,3 +80,30 @@ def test_the_controller_of_the_fitted_model_controls_the_system():
         return float(jnp.sum(costs) + last(ends[-1]))
 
     assert paid(fit_linear_gaussian(jnp.asarray(states), jnp.asarray(actions))) < 1.1 * paid(truth)
+
+
+def test_single_steps_of_cut_episodes_in_any_order_are_as_good_as_episodes():
+    """Half of the episodes end early, what would have come later weighs nothing, and the rows are shuffled."""
+    states, actions, _ = rolled_out(np.random.default_rng(5), 40, 0.1)
+    alive = np.ones((40, STEPS))
+    alive[20:, 7:] = 0.0
+    rows = np.random.default_rng(6).permutation(40 * STEPS)
+    flat = [jnp.asarray(x.reshape(40 * STEPS, -1)[rows]) for x in (states[:, :-1], actions, states[:, 1:])]
+    time, weight = np.tile(np.arange(STEPS), 40)[rows], alive.reshape(-1)[rows]
+    found = fit_linear_steps(*flat, jnp.asarray(time), STEPS, prior=0.0, ridge=1e-7, weight=jnp.asarray(weight))
+    for t in (0, 6, 7, STEPS - 1):
+        kept = slice(None) if t < 7 else slice(0, 20)
+        inputs = np.concatenate([states[kept, t], actions[kept, t], np.ones_like(states[kept, t, :1])], axis=1)
+        expected = np.linalg.lstsq(inputs, states[kept, t + 1], rcond=None)[0].T
+        np.testing.assert_allclose(found.state[t], expected[:, :2], atol=2e-3)
+        np.testing.assert_allclose(found.action[t], expected[:, 2:4], atol=2e-3)
+
+
+def test_a_step_without_data_has_the_model_of_all_steps():
+    rng = np.random.default_rng(7)
+    x, u = rng.normal(size=(50, 2)), rng.normal(size=(50, 1))
+    after = x @ np.array([[0.9, 0.2], [0.0, 0.8]]) + u @ np.array([[0.0, 1.0]])
+    rows = [jnp.asarray(z, jnp.float32) for z in (x, u, after)]
+    found = fit_linear_steps(*rows, jnp.zeros(50, jnp.int32), 9, window=1, ridge=1e-7)
+    np.testing.assert_allclose(found.state[8], np.array([[0.9, 0.0], [0.2, 0.8]]), atol=1e-3)
+    np.testing.assert_allclose(found.action[8], np.array([[0.0], [1.0]]), atol=1e-3)

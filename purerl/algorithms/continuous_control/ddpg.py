@@ -15,6 +15,8 @@ never changes it; both targets follow slowly. What can be switched on, in any co
     noise_reversion       Gaussian exploration noise (1) or that of an Ornstein-Uhlenbeck process (0.15)
     hindsight             a share of the transitions gets goals that were achieved later (Andrychowicz et al., 2017)
     n_step, sampling, critic_layer_norm, weight_decay, update_to_data, normalize_observations
+    imagination           an argument of `make`: learn from what a model of the dynamics imagines as well (Dyna), or
+                          look ahead in it (`mve`)
 
 TD3 (Fujimoto et al., 2018) is two critics with the minimum, a delay of two and smoothed targets:
 `purerl.algorithms.continuous_control.td3`.
@@ -45,6 +47,7 @@ from purerl.algorithms.continuous_control.checks import (
 from purerl.experience import Batch, Sampling
 from purerl.exploration import linear_schedule, ornstein_uhlenbeck
 from purerl.interaction import InteractionState, interaction, what_acts
+from purerl.models.imagination import Imagination
 from purerl.networks.critics import critics
 from purerl.networks.heads import Readout
 from purerl.networks.torsos import Activation
@@ -150,14 +153,14 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
-    """DDPG on `environment`, whose actions must be a vector between finite bounds.
+def make(environment: Environment, config: Config, imagination: Imagination | None = None) -> Algorithm:
+    """DDPG on `environment`, whose actions must be a vector between finite bounds, and perhaps in an imagination of it.
 
     Raises TypeError for other actions or a traced static field, ValueError for unbounded ones, a value out of range or
     sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config, config.hindsight_fraction if config.hindsight else None)
+    world = interaction(environment, config, config.hindsight_fraction if config.hindsight else None, imagination)
     size = world.environment.action_space.shape[0]
     actor_network = Readout(
         environment.observation_space, size, (), config.widths, config.activation, config.layer_norm
@@ -177,13 +180,15 @@ def make(environment: Environment, config: Config) -> Algorithm:
         values: Any = critic_network.apply(params, observation, action)
         return values
 
+    def next_values(learner: State, successor: Array, key: Key) -> Array:
+        """Q_target,k at the target's smoothed action, `[K, N]`."""
+        action = mu(learner.target_actor, successor)
+        noise = smoothing_noise(jax.random.normal(key, action.shape), config.target_noise, config.target_noise_clip)
+        return q(learner.target_critics, successor, jnp.clip(action + noise, -1.0, 1.0))
+
     def target(learner: State, batch: Batch, key: Key) -> Array:
         noise_key, subset_key = jax.random.split(key)
-        action = mu(learner.target_actor, batch.successor)
-        noise = smoothing_noise(
-            jax.random.normal(noise_key, action.shape), config.target_noise, config.target_noise_clip
-        )
-        values = q(learner.target_critics, batch.successor, jnp.clip(action + noise, -1.0, 1.0))
+        values = next_values(learner, batch.successor, noise_key)
         value = minimum_value(values, subset_key, config.subset) if config.minimum else jnp.mean(values, axis=0)
         return batch.reward + batch.discount * value
 
@@ -257,6 +262,10 @@ def make(environment: Environment, config: Config) -> Algorithm:
             state.replace(interaction=None),
             lambda learner, batch, key: update_critics(learner, batch, key, rate),
             lambda learner, batch, key: improve(learner, batch, key, rate),
+            act=lambda learner, key, observation: mu(learner.target_actor, observation),
+            targets=lambda learner, batch, key: (
+                batch.reward + batch.discount * next_values(learner, batch.successor, key)
+            ),
         )
         return learner.replace(interaction=collected), metrics
 

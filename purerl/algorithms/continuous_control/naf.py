@@ -16,6 +16,7 @@ quadratic costs it is exact. With several updates per step it is the paper's bas
                           environment clips
     noise_reversion       Gaussian exploration noise (1) or that of an Ornstein-Uhlenbeck process (0.15)
     n_step, sampling, layer_norm, update_to_data, normalize_observations
+    imagination           an argument of `make`: learn from what a model of the dynamics imagines as well (`mba`)
 
 Actions are scaled to [-1, 1], and so are all noises: 0.1 is a twentieth of the way from bound to bound.
 
@@ -35,6 +36,7 @@ from purerl.algorithms.continuous_control.checks import FRACTION, POSITIVE, chec
 from purerl.experience import Batch, Sampling
 from purerl.exploration import linear_schedule, ornstein_uhlenbeck
 from purerl.interaction import InteractionState, interaction, what_acts
+from purerl.models.imagination import Imagination
 from purerl.networks.naf import QuadraticNetwork, QuadraticValues
 from purerl.networks.torsos import Activation
 from purerl.operators.continuous_control import critics_loss
@@ -116,14 +118,14 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
-    """NAF on `environment`, whose actions must be a vector between finite bounds.
+def make(environment: Environment, config: Config, imagination: Imagination | None = None) -> Algorithm:
+    """NAF on `environment`, whose actions must be a vector between finite bounds, and perhaps in an imagination of it.
 
     Raises TypeError for other actions or a traced static field, ValueError for unbounded ones, a value out of range or
     sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config)
+    world = interaction(environment, config, imagination=imagination)
     network = quadratic_network(environment, config)
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
 
@@ -134,8 +136,11 @@ def make(environment: Environment, config: Config) -> Algorithm:
     def mu(params: Params, observation: Array) -> Array:
         return quadratic(params, observation).mean
 
+    def target(learner: State, batch: Batch) -> Array:
+        return batch.reward + batch.discount * quadratic(learner.target_params, batch.successor).value
+
     def update(learner: State, batch: Batch, key: Key, rate: Array) -> tuple[State, Array, Metrics]:
-        y = batch.reward + batch.discount * quadratic(learner.target_params, batch.successor).value
+        y = target(learner, batch)
 
         def loss(params: Params) -> tuple[Array, Array]:
             value = quadratic(params, batch.observation).at(batch.action)
@@ -179,6 +184,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
             state.replace(interaction=None),
             lambda learner, batch, key: update(learner, batch, key, rate),
             follow,
+            act=lambda learner, key, observation: mu(learner.params, observation),
+            targets=lambda learner, batch, key: target(learner, batch)[None],
         )
         return learner.replace(interaction=collected), metrics
 

@@ -39,6 +39,7 @@ from purerl.algorithms.continuous_control.checks import FRACTION, POSITIVE, chec
 from purerl.experience import Batch, Sampling
 from purerl.exploration import linear_schedule, ornstein_uhlenbeck
 from purerl.interaction import InteractionState, interaction, what_acts
+from purerl.models.imagination import Imagination
 from purerl.networks.critics import JointReadout
 from purerl.networks.torsos import Activation
 from purerl.operators.continuous_control import critics_loss
@@ -142,14 +143,14 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
+def make(environment: Environment, config: Config, imagination: Imagination | None = None) -> Algorithm:
     """Q-learning by search on `environment`, whose actions must be a vector between finite bounds.
 
     Raises TypeError for other actions or a traced static field, ValueError for unbounded ones, a value out of range or
     sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config)
+    world = interaction(environment, config, imagination=imagination)
     size = world.environment.action_space.shape[0]
     network = JointReadout(environment.observation_space, config.widths, config.activation, config.layer_norm)
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
@@ -226,6 +227,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
             state.replace(interaction=None),
             lambda learner, batch, key: update(learner, batch, key, rate),
             follow,
+            act=lambda learner, key, observation: best_actions(learner.average, observation, key),
         )
         renewed = time.crosses(config.lag_period, world.block)
         lagged = jax.tree.map(lambda new, old: jnp.where(renewed, new, old), learner.average, learner.lagged)

@@ -14,7 +14,8 @@ state, with -log pi(a | s) for the entropy; discrete ones (Christodoulou, 2019) 
 
 What can be switched on, as in DDPG: `critics` and `subset` (REDQ, Chen et al., 2021), `minimum`, `n_step` (entropy is
 counted at the last state alone), `sampling`, `critic_layer_norm`, `weight_decay`, `update_to_data`, `policy_delay`,
-`normalize_observations`, `hindsight` (goals achieved later; Andrychowicz et al., 2017). Bounded actions are scaled to
+`normalize_observations`, `hindsight` (goals achieved later; Andrychowicz et al., 2017), and, as an argument of `make`,
+`imagination`: a model of the dynamics to learn in as well (`mbpo`). Bounded actions are scaled to
 [-1, 1]; entropies are in these units.
 
 Haarnoja, T. et al. (2018a), "Soft actor-critic: off-policy maximum entropy deep reinforcement learning with a
@@ -41,6 +42,7 @@ from purerl.algorithms.continuous_control.checks import (
 )
 from purerl.experience import Batch, Sampling
 from purerl.interaction import InteractionState, interaction, what_acts
+from purerl.models.imagination import Imagination
 from purerl.networks.critics import critics, discrete_critics
 from purerl.networks.heads import PolicyNetwork
 from purerl.networks.torsos import Activation
@@ -148,14 +150,14 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
-    """SAC on `environment`, with a vector of continuous actions or with discrete ones.
+def make(environment: Environment, config: Config, imagination: Imagination | None = None) -> Algorithm:
+    """SAC on `environment`, with a vector of continuous actions or with discrete ones, and perhaps in an imagination.
 
     Raises TypeError for other actions or a traced static field, ValueError for unbounded actions of a policy that
     squashes, a value out of range or sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config, config.hindsight_fraction if config.hindsight else None)
+    world = interaction(environment, config, config.hindsight_fraction if config.hindsight else None, imagination)
     actions = world.environment.action_space
     discrete = isinstance(actions, Discrete)
     actor_network = PolicyNetwork(
@@ -188,6 +190,15 @@ def make(environment: Environment, config: Config) -> Algorithm:
             return jnp.sum(jax.nn.softmax(policy.logits) * values, axis=-1), policy.entropy()
         draw = policy.sample(key)
         return combine(q(critics, observation, policy.action(draw))), -policy.log_probability(draw)
+
+    def draw(actor: Params, key: Key, observation: Array) -> Array:
+        policy = pi(actor, observation)
+        return policy.action(policy.sample(key))
+
+    def targets(learner: State, batch: Batch, key: Key) -> Array:
+        """`r + discount (Q_target,k + alpha H)` of every critic, `[K, N]`."""
+        value, entropy = expected(learner.actor, learner.target_critics, batch.successor, key, lambda values: values)
+        return batch.reward + batch.discount * (value + jnp.exp(learner.log_temperature) * entropy)
 
     def target(learner: State, batch: Batch, key: Key) -> Array:
         act_key, subset_key = jax.random.split(key)
@@ -259,8 +270,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         rate = annealing(time, config.anneal_learning_rate)
 
         def explore(key: Key, observation: Array, noise: Array) -> tuple[Array, Array]:
-            policy = pi(state.actor, observation)
-            return policy.action(policy.sample(key)), noise
+            return draw(state.actor, key, observation), noise
 
         collected = world.collect(state.interaction, collect_key, time, explore)
         collected, learner, metrics = world.learn(
@@ -270,6 +280,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
             state.replace(interaction=None),
             lambda learner, batch, key: update_critics(learner, batch, key, rate),
             lambda learner, batch, key: improve(learner, batch, key, rate),
+            act=lambda learner, key, observation: draw(learner.actor, key, observation),
+            targets=targets,
         )
         return learner.replace(interaction=collected), metrics
 

@@ -34,6 +34,7 @@ from purerl.algorithms.continuous_control.checks import (
 )
 from purerl.experience import Batch, Sampling
 from purerl.interaction import InteractionState, interaction, what_acts
+from purerl.models.imagination import Imagination
 from purerl.networks.critics import JointReadout, critics
 from purerl.networks.torsos import Activation
 from purerl.operators.continuous_control import critics_loss, minimum_value
@@ -126,14 +127,14 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
+def make(environment: Environment, config: Config, imagination: Imagination | None = None) -> Algorithm:
     """Soft Q-learning on `environment`, whose actions must be a vector between finite bounds.
 
     Raises TypeError for other actions or a traced static field, ValueError for unbounded ones, a value out of range or
     sizes that do not go together.
     """
     check(config, environment)
-    world = interaction(environment, config)
+    world = interaction(environment, config, imagination=imagination)
     size = world.environment.action_space.shape[0]
     sampler_network = JointReadout(
         environment.observation_space, config.widths, config.activation, config.layer_norm, (size,), scale=1.0
@@ -235,6 +236,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
             state.replace(interaction=None),
             lambda learner, batch, key: update_critics(learner, batch, key, rate),
             lambda learner, batch, key: improve(learner, batch, key, rate),
+            act=lambda learner, key, observation: jnp.tanh(draw(learner.sampler, key, observation, 1)[0]),
         )
         return learner.replace(interaction=collected), metrics
 
