@@ -1,0 +1,172 @@
+"""How far to imagine: MBPO with futures of different lengths, beside SAC with one and with as many updates per step.
+
+    python experiments/mbpo_rollout_length.py            # half an hour on one core
+    python experiments/mbpo_rollout_length.py --quick    # two minutes, most of it compiling; learns little
+    python experiments/mbpo_rollout_length.py --tasks Pendulum-v1 --variants "SAC, 1 update"  # a part
+
+The claims of Janner et al. (2019): one imagined step is enough to learn several times faster than SAC, many imagined
+steps are worse while the model is young, and the gain is not that of making more updates, which SAC with as many per
+step shows. A seed has solved a task at the first evaluation whose mean greedy return is at least the threshold; steps
+count those of the warm-up. All share networks, batches, replay and warm-up; MBPO's termination and reward are learned.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+from matplotlib.ticker import EngFormatter
+
+from purerl import load, make
+from purerl.host.compilation import compiler_options
+from purerl.report.pictures.learning_curve import COLOURS
+from purerl.report.statistics import Estimate, estimate, final_score, in_words
+from purerl.train import EvaluationPlan, train
+
+
+class Task(NamedTuple):
+    """An environment, and what counts as solved."""
+
+    total_steps: dict[str, int]  # of MBPO and of SAC
+    threshold: float  # of the mean greedy return
+    episodes: int  # of an evaluation
+    shared: dict[str, Any]
+    parameters: dict[str, Any] = {}  # of the environment
+
+
+TASKS = {
+    "brax/inverted_pendulum": Task({"mbpo": 4_000, "sac": 12_000}, 900.0, 4, {}, {"backend": "spring"}),
+    "Pendulum-v1": Task({"mbpo": 4_000, "sac": 12_000}, -200.0, 32, {}),
+}
+SHARED: dict[str, Any] = {
+    "steps_per_iteration": 25,
+    "batch_size": 128,
+    "warm_up_steps": 500,
+    "widths": (64, 64),
+    "critic_widths": (64, 64),
+    "learning_rate": 1e-3,
+}
+MODEL: dict[str, Any] = {"rollouts": 500, "members": 5, "elites": 4, "model_widths": (64, 64)}
+MANY = {"update_to_data": (10, 1)}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "SAC, 1 update": ("sac", {"update_to_data": (1, 1)}),
+    "SAC, 10 updates": ("sac", MANY),
+    "MBPO, 1 step": ("mbpo", MODEL | MANY),
+    "MBPO, 5 steps": ("mbpo", MODEL | MANY | {"rollout_length": 5}),
+    "MBPO, 1 to 5 steps": ("mbpo", MODEL | MANY | {"rollout_length": 5, "first_rollout_length": 1}),
+    "MBPO, 25 steps": ("mbpo", MODEL | MANY | {"rollout_length": 25, "rollouts": 100}),
+}
+
+
+def main(
+    quick: bool = False,
+    tasks: tuple[str, ...] = tuple(TASKS),
+    variants: tuple[str, ...] = tuple(VARIANTS),
+    seeds: int = 5,
+    every: int = 250,
+    out: Path = Path("runs/experiments/mbpo_rollout_length"),
+) -> None:
+    """Train every variant on every task, count steps until it is solved, and draw what has been measured so far.
+
+    Args:
+        quick: one task, two variants, few steps.
+        tasks: names of environments, some of `TASKS`.
+        variants: some of `VARIANTS`.
+        seeds: agents of each variant on each task, in one program.
+        every: environment steps between two evaluations of greedy episodes.
+        out: where the numbers of every part, all of them together and the figure go.
+    """
+    total_steps = None
+    if quick:
+        tasks, variants, seeds, total_steps = ("Pendulum-v1",), ("SAC, 10 updates", "MBPO, 1 step"), 2, 1_000
+        out = out / "quick"  # beside what was measured in full
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "numbers.json"
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for name in tasks:
+        for variant in variants:
+            part = learn(name, variant, seeds, every, total_steps or TASKS[name].total_steps[VARIANTS[variant][0]])
+            numbers.setdefault(name, {})[variant] = part
+            print(f"{name:22} {variant:20} {summary(part)}; {part['seconds']:.0f} s", flush=True)
+            file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    draw(numbers, out / "figure.png")
+    print(f"figure: {out / 'figure.png'}")
+
+
+def learn(name: str, variant: str, seeds: int, every: int, total_steps: int) -> dict[str, Any]:
+    """Greedy returns of all seeds, which are one program, over a training, and the steps to the threshold."""
+    began, task = time.perf_counter(), TASKS[name]
+    learner, settings = VARIANTS[variant]
+    module, environment = load(learner), make(name, **task.parameters)
+    fields = SHARED | task.shared | settings
+    block = fields["steps_per_iteration"]
+    one = module.make(environment, module.Config(**fields, replay_capacity=-(-total_steps // block) * block))
+    iterations = (total_steps - one.env_steps_of_init) // one.env_steps_per_iteration
+    evaluations = iterations * block // every
+
+    def returns(key: jax.Array) -> jax.Array:
+        plan = EvaluationPlan(episodes=task.episodes)
+        result = train(one, key, evaluations * (every // block), evaluate_every=every // block, plan=plan)
+        assert result.evaluations is not None
+        return result.evaluations.returns
+
+    keys = jax.random.split(jax.random.key(100), seeds)
+    earned = np.asarray(jax.jit(jax.vmap(returns), compiler_options=compiler_options())(keys))
+    steps = one.env_steps_of_init + every * np.arange(1, evaluations + 1)
+    curves, final = earned.mean(axis=-1), estimate(final_score(earned)[:, None])
+    return {
+        "threshold": task.threshold,
+        "steps": steps.tolist(),
+        "returns": curves.round(1).tolist(),
+        "steps to threshold": [
+            int(steps[np.argmax(reached)]) if reached.any() else None for reached in curves >= task.threshold
+        ],
+        "final return": final._asdict(),
+        "seconds": round(time.perf_counter() - began, 1),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def summary(part: dict[str, Any]) -> str:
+    """'5 of 5 solve it, median after 1500 steps; final return ...'."""
+    steps = np.array([np.inf if x is None else x for x in part["steps to threshold"]])
+    solved = f"{np.isfinite(steps).sum()} of {len(steps)} solve it, median after {np.median(steps):.0f} steps"
+    return f"{solved}; final return {in_words(Estimate(**part['final return']), 1)}"
+
+
+def draw(numbers: dict[str, Any], path: Path) -> None:
+    """One panel per task: the median over seeds and their middle half, against environment steps."""
+    figure, panels = plt.subplots(1, len(numbers), figsize=(5.2 * len(numbers), 4), layout="constrained", squeeze=False)
+    handles: dict[str, Any] = {}
+    for panel, (name, parts) in zip(panels[0], numbers.items(), strict=True):
+        for i, variant in enumerate(VARIANTS):
+            if variant not in parts:
+                continue
+            part = parts[variant]
+            low, middle, high = np.percentile(np.array(part["returns"]), [25, 50, 75], axis=0)
+            panel.fill_between(part["steps"], low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
+            dash = "--" if variant.startswith("SAC") else "-"
+            (handles[variant],) = panel.plot(part["steps"], middle, color=COLOURS[i], linestyle=dash)
+        panel.axhline(TASKS[name].threshold, color="0.4", linestyle=":", linewidth=1)
+        panel.set(title=name, xlabel="environment steps", ylabel="greedy return", xscale="log")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(EngFormatter(sep=""))
+        panel.tick_params(axis="x", which="minor", labelsize=7)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25, linewidth=0.6)
+    order = [variant for variant in VARIANTS if variant in handles]
+    seeds = len(next(iter(next(iter(numbers.values())).values()))["returns"])
+    figure.legend(
+        [handles[variant] for variant in order], order, loc="outside lower center", ncols=3, frameon=False,
+        title=f"median and middle half of {seeds} seeds; dotted: solved",
+    )  # fmt: skip
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
