@@ -119,6 +119,7 @@ SMALL_CONTINUOUS = {
     "critic_widths": (8,),
 }
 SMALL_ONE_NETWORK = {name: value for name, value in SMALL_CONTINUOUS.items() if name != "critic_widths"}
+SMALL_MODEL = {"members": 2, "model_widths": (8,), "max_rounds": 2, "model_period": 8}
 SMALL_TABULAR = {"steps_per_iteration": 20, "epsilon_start": 0.5, "initial_value": 0.5}
 EPSILON = ("epsilon_start", "epsilon_end")
 TEMPERATURE = ("temperature_start", "temperature_end")
@@ -290,6 +291,42 @@ CASES: dict[str, Case] = {
     "trpo": Case("trpo", "CartPole-v1", SMALL_TRPO | {"max_kl": 1e-4}, idle=("backtrack_factor", "reward_clip")),
     "q_prop": Case(
         "q_prop", "Pendulum-v1", SMALL_Q_PROP, idle=("backtrack_factor", "reward_clip"), wrong_environment="CartPole-v1"
+    ),
+    "mbpo": Case(
+        "mbpo",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS
+        | SMALL_MODEL
+        | {"rollouts": 8, "rollout_length": 8, "first_rollout_length": 1, "remembered_iterations": 2, "elites": 1}
+        | {"model_batch_size": 8, "updates_per_round": 4, "model_weight_decay": 0.5},
+        idle=("discrete_target_entropy", *PRIORITIES, *HINDSIGHT),
+        wrong_environment="probe/multi_discrete",
+    ),
+    "mba, with a controller": Case(
+        "mba",
+        "goal/four_goals",
+        SMALL_ONE_NETWORK | SMALL_MODEL | {"rollouts_per_step": 1, "rollout_length": 2, "control_iterations": 2},
+        idle=PRIORITIES,
+        wrong_environment="CartPole-v1",
+    ),
+    "mba, in the true model": Case(
+        "mba",
+        "Pendulum-v1",
+        SMALL_ONE_NETWORK | SMALL_MODEL | {"model": "true", "rollouts_per_step": 1, "imagination_steps": 16},
+        idle=(*PRIORITIES, "neighbour_weight", "ridge", "control_probability", "control_temperature"),
+    ),
+    "mve": Case(
+        "mve",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS | SMALL_MODEL | {"horizon": 2, "noise_end": 0.2},
+        idle=(*PRIORITIES, *HINDSIGHT, "target_noise", "target_noise_clip"),
+        wrong_environment="CartPole-v1",
+    ),
+    "mve, weighted": Case(
+        "mve",
+        "Pendulum-v1",
+        SMALL_CONTINUOUS | SMALL_MODEL | {"horizon": 2, "noise_end": 0.2, "weighting": "inverse_variance"},
+        idle=(*PRIORITIES, *HINDSIGHT),
     ),
     "pets": Case(
         "pets",

@@ -17,7 +17,7 @@ Janner, M. et al. (2019), "When to trust your model: model-based policy optimiza
 
 from dataclasses import dataclass
 
-from purerl.algorithms.config import check_config
+from purerl.algorithms.config import check_config, is_concrete, name_of
 from purerl.algorithms.continuous_control import sac
 from purerl.models.dynamics import DynamicsModel, ensemble_dynamics
 from purerl.models.ensemble import EnsembleConfig
@@ -131,3 +131,13 @@ def check(config: Config, environment: Environment) -> None:
         fraction=("real_ratio", "lengthen_from", "lengthen_until"),
         infinite=("max_gradient_norm",),
     )  # fmt: skip
+    begin, end = config.lengthen_from, config.lengthen_until
+    if is_concrete(begin) and is_concrete(end) and not begin < end:
+        raise ValueError(
+            f"{name_of(config)}: lengthen_from ({begin}) must be less than lengthen_until ({end}), shares of the run"
+        )
+    if config.first_rollout_length > config.rollout_length or config.elites > config.members:
+        raise ValueError(
+            f"{name_of(config)}: first_rollout_length ({config.first_rollout_length}) must be at most rollout_length "
+            f"({config.rollout_length}), and elites ({config.elites}) at most members ({config.members})"
+        )
