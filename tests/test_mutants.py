@@ -16,6 +16,7 @@ from purerl.algorithms.policy_gradient import a2c, ppo, q_prop, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
 from purerl.distributions import bounded
+from purerl.models import imagination
 from purerl.networks import noisy, q_network, recurrent
 from purerl.operators import (
     control_variate,
@@ -52,6 +53,7 @@ from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
 from tests.algorithms.test_trpo import check_divergence
 from tests.learning import probes
+from tests.models.test_imagination import check_dreams, check_expansion, check_weighting
 from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
 from tests.operators import (
@@ -334,6 +336,11 @@ MUTANTS = [
         test_tree_search.check_tactics,
     ),
     (tree_search, "jnp.any(row == 1), -1,", "jnp.any(row == 1), 1,", test_tree_search.check_tactics),
+    (imagination, "discount * (1.0 - later.terminated)])", "discount + 0.0 * later.reward])", check_expansion),
+    (imagination, "reward + goes_on * after[0],", "reward + after[0],", check_expansion),
+    (imagination, "trust = 1.0 / (variance + 1e-8)", "trust = variance", check_weighting),
+    (imagination, "alive & ~timestep.terminated), row", "alive), row", check_dreams),
+    (imagination, "(written * block - 1 - order) % capacity", "order % capacity", check_dreams),
     (ppo, "total = -objective", "total = objective", ppo_action),
     (
         rollout,

@@ -12,7 +12,6 @@ from purerl.models import (
     calibration,
     disagreement,
     imagine_from,
-    imagine_from,
     learned_environment,
     make_ensemble,
     open_loop_error,

@@ -10,9 +10,10 @@ import pytest
 from purerl import make
 from purerl.algorithms.continuous_control import ddpg, naf, sac
 from purerl.experience import Batch, Step
+from purerl.models import imagination
 from purerl.models.dynamics import At, DynamicsModel, ensemble_dynamics, linear_dynamics, true_dynamics
 from purerl.models.ensemble import EnsembleConfig
-from purerl.models.imagination import Imagination, imagining
+from purerl.models.imagination import Imagination
 from purerl.planning import finite_horizon_lqr, quadratic
 from purerl.planning.linear_quadratic import Value, repeat
 from purerl.replay import uniform_replay
@@ -54,14 +55,15 @@ def remembered(rng: np.random.Generator) -> Step:
     )
 
 
-def filled(plan: Imagination, steps: Step, environment: Environment | None = None) -> tuple[Any, Any, Any]:
-    """The functions of a plan, its first state, and a replay that holds all steps."""
+def filled(module: Any, steps: Step, model: Any, **fields: Any) -> tuple[Any, Any, Any]:
+    """The functions of an imagination on the line, its first state, and a replay that holds all steps."""
     example = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), steps)
     replay = uniform_replay(BLOCK * BLOCKS, BLOCK, example)
     stored = replay.init()
     for i in range(BLOCKS):
         stored = replay.add(stored, jax.tree.map(lambda x, i=i: x[i * BLOCK : (i + 1) * BLOCK], steps), jnp.asarray(i))
-    functions = imagining(plan, environment or line(), replay, BLOCK * BLOCKS, BLOCK, DISCOUNT)
+    plan = module.Imagination(model, **fields)
+    functions = module.imagining(plan, line(), replay, BLOCK * BLOCKS, BLOCK, DISCOUNT)
     return functions, functions.init(jax.random.key(0)), stored
 
 
@@ -90,11 +92,10 @@ def walked(x: float, u: float, horizon: int, drift: float = 0.0) -> list[tuple[f
     return rows
 
 
-@pytest.mark.parametrize("learn_imagined", [True, False])
-def test_an_expanded_target_is_the_sum_of_what_follows(learn_imagined):
+def check_expansion(module, learn_imagined=True):
+    """Targets over H imagined steps, some of whose episodes end on the way, against the sum of what follows."""
     horizon, steps = 4, remembered(np.random.default_rng(0))
-    plan = Imagination(true_dynamics, expansion=horizon, learn_imagined=learn_imagined)
-    functions, state, stored = filled(plan, steps)
+    functions, state, stored = filled(module, steps, true_dynamics, expansion=horizon, learn_imagined=learn_imagined)
     found = functions.expand(state, jax.random.key(1), as_batch(steps), stored, outward, None)
     rows = BLOCK * BLOCKS
     assert found.reward.shape == ((horizon + 1) * rows if learn_imagined else rows,)
@@ -116,10 +117,16 @@ def test_an_expanded_target_is_the_sum_of_what_follows(learn_imagined):
             np.testing.assert_allclose(found.discount[row], 0.0 if over else DISCOUNT ** (horizon + 1 - t), atol=1e-6)
             if not over:
                 np.testing.assert_allclose(found.successor[row, 0], path[-1][3], atol=1e-5)
-    assert 0 < ends < rows  # some episodes end on the way and some do not
+    assert 0 < ends < rows
 
 
-def test_horizons_are_weighted_by_the_inverse_of_their_variance():
+@pytest.mark.parametrize("learn_imagined", [True, False])
+def test_an_expanded_target_is_the_sum_of_what_follows(learn_imagined):
+    check_expansion(imagination, learn_imagined)
+
+
+def check_weighting(module):
+    """Targets of all horizons as members and critics see them, against loops over each."""
     horizon, members, steps = 3, 3, remembered(np.random.default_rng(1))
     drifts = 0.1 * np.arange(members)
 
@@ -145,7 +152,7 @@ def test_horizons_are_weighted_by_the_inverse_of_their_variance():
     def targets(batch: Batch, key) -> jax.Array:
         return batch.reward + batch.discount * jnp.asarray(slopes)[:, None] * batch.successor[:, 0]
 
-    functions, state, stored = filled(Imagination(opinions, expansion=horizon, weighting="inverse_variance"), steps)
+    functions, state, stored = filled(module, steps, opinions, expansion=horizon, weighting="inverse_variance")
     found = functions.expand(state, jax.random.key(1), as_batch(steps), stored, outward, targets)
     for n in range(BLOCK * BLOCKS):
         y = np.zeros((members, horizon + 1, 2))
@@ -161,10 +168,14 @@ def test_horizons_are_weighted_by_the_inverse_of_their_variance():
     assert jnp.all(found.discount == 0.0)
 
 
-def test_dreams_follow_the_policy_from_recent_states_and_end_where_episodes_end():
+def test_horizons_are_weighted_by_the_inverse_of_their_variance():
+    check_weighting(imagination)
+
+
+def check_dreams(module):
+    """Imagined steps follow the policy, from recent states to the end of the episode."""
     steps, rollouts, length = remembered(np.random.default_rng(2)), 50, 6
-    plan = Imagination(true_dynamics, rollouts=rollouts, length=length, recent=BLOCK)
-    functions, state, stored = filled(plan, steps)
+    functions, state, stored = filled(module, steps, true_dynamics, rollouts=rollouts, length=length, recent=BLOCK)
     now = Time(jnp.asarray(0), jnp.asarray(0.0))
     state = functions.dream(state, jax.random.key(1), now, stored, jnp.asarray(BLOCKS), outward)
     rows = jax.lax.bitcast_convert_type(state.fiction["uint32"], jnp.float32)
@@ -182,12 +193,16 @@ def test_dreams_follow_the_policy_from_recent_states_and_end_where_episodes_end(
     assert np.all(np.asarray(batch.reward)[~counted] == 0.0)
 
 
+def test_dreams_follow_the_policy_from_recent_states_and_end_where_episodes_end():
+    check_dreams(imagination)
+
+
 def test_dreams_grow_longer_and_only_what_was_dreamt_is_drawn():
     steps = remembered(np.random.default_rng(3))
-    plan = Imagination(
-        true_dynamics, rollouts=20, length=5, first_length=1, lengthen_from=0.25, lengthen_until=0.75, remembered=2
-    )
-    functions, state, stored = filled(plan, steps)
+    functions, state, stored = filled(
+        imagination, steps, true_dynamics, rollouts=20, length=5, first_length=1, lengthen_from=0.25,
+        lengthen_until=0.75, remembered=2,
+    )  # fmt: skip
     still = lambda key, observation: jnp.zeros_like(observation)  # noqa: E731
     drawn = []
     for iteration, progress in enumerate((0.0, 0.5, 0.9)):
@@ -319,9 +334,7 @@ def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValueError, match="n_step"):
         ddpg.make(pendulum, ddpg.Config(n_step=3), Imagination(true_dynamics, expansion=2))
     with pytest.raises(ValueError, match="members"):
-        ddpg.make(
-            pendulum, ddpg.Config(), Imagination(true_dynamics, expansion=2, weighting="inverse_variance")
-        )
+        ddpg.make(pendulum, ddpg.Config(), Imagination(true_dynamics, expansion=2, weighting="inverse_variance"))
     with pytest.raises(ValueError, match="rollouts"):
         naf.make(pendulum, naf.Config(), Imagination(true_dynamics, updates=2))
     with pytest.raises(ValueError, match="first_length"):
