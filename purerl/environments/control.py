@@ -248,11 +248,11 @@ def swimmer6(
 ) -> Environment:
     """Swim along +x with a body of six links in a viscous fluid: after the six-link swimmer of Gu et al. (2016).
 
-    Seen from above. Observation `[20]`: cosine and sine of the head's direction, cosines `[5]` and sines `[5]` of the
-    joint angles, velocity of the head `[2]` along and across its own direction (m/s), its angular velocity and those of
-    the joints `[5]` (rad/s). Action `[5]` in [-1, 1]: the torques at
+    Seen from above. Observation `[20]`: cosine and sine of the third link's direction, cosines `[5]` and sines `[5]` of
+    the joint angles from head to tail, velocity `[2]` of the front end of the third link along and across it (m/s), its
+    angular velocity and those of the joints `[5]` (rad/s). Action `[5]` in [-1, 1]: the torques at
     the joints, in units of 0.1 N m, against springs of 0.1 N m / rad. A step is 0.04 s; the only end is the time limit.
-    It starts nearly straight and at rest, its head within 0.1 rad of +x.
+    It starts at rest, every angle within 0.1 rad of straight along +x.
 
     The reward is the speed of the centre of mass along +x, in lengths of a link (0.1 m) per second, minus
     `0.05 mean(action^2)`. The numbers of the study, whose model was another, are not comparable.
@@ -265,7 +265,8 @@ def swimmer6(
         max_steps: time limit, environment steps.
     """
     mujoco_model = load_model(MODELS / "swimmer6.xml")
-    head = mujoco_model.body("head").id
+    root = mujoco_model.body("link_3").id
+    joints = jnp.array([mujoco_model.joint(f"joint_{i}").dofadr[0] for i in range(1, 6)])  # from head to tail
 
     def modify(model):
         model = scaled(model, damping=damping)
@@ -281,10 +282,10 @@ def swimmer6(
         across = jnp.concatenate([-sine, cosine])
         along = jnp.concatenate([cosine, sine])
         own = jnp.array([velocity @ along, velocity @ across])
-        return jnp.concatenate([cosine, sine, *angles(data.qpos[3:]), own, data.qvel[2:]])
+        return jnp.concatenate([cosine, sine, *angles(data.qpos[joints]), own, data.qvel[2:3], data.qvel[joints]])
 
     def reward(model, before, action, after):
-        speed = (after.subtree_com[head, 0] - before.subtree_com[head, 0]) / (after.time - before.time)
+        speed = (after.subtree_com[root, 0] - before.subtree_com[root, 0]) / (after.time - before.time)
         return speed / 0.1 - 0.05 * jnp.mean(jnp.square(action))
 
     return mjx_environment(

@@ -134,7 +134,7 @@ def gripper(
         max_steps: time limit, environment steps.
     """
     parameters = {"mass": mass, "friction": friction, "damping": damping, "strength": strength, "max_steps": max_steps}
-    camera = Camera(height=0.95, centre=(0.0, 0.0, 0.38), elevation=4.0)
+    camera = Camera(height=0.95, centre=(0.0, 0.0, 0.38), elevation=0.0)
     return _gripper("gripper", load_model(MODELS / "gripper.xml"), 0.2, camera, **parameters)
 
 
@@ -171,7 +171,7 @@ def movable_gripper(
         type=kind, fromto=ends, size=[0.015, 0, 0], contype=0, conaffinity=0, rgba=[0.42, 0.46, 0.53, 1]
     )
     parameters = {"mass": mass, "friction": friction, "damping": damping, "strength": strength, "max_steps": max_steps}
-    camera = Camera(height=1.3, centre=(0.0, 0.0, 0.38), elevation=4.0)
+    camera = Camera(height=1.3, centre=(0.0, 0.0, 0.38), elevation=0.0)
     return _gripper("movable_gripper", spec.compile(), 0.6, camera, **parameters)
 
 
@@ -283,8 +283,8 @@ def canada2d(*, mass: Any = 1.0, glide: Any = 1.0, strength: Any = 1.0, max_step
         )
 
     def reset(key, model, data):
-        lowest = jnp.array([0.9, 1.3, 0.6, -0.2, 0.3, -0.4, 0.35])
-        highest = jnp.array([1.1, 1.5, 0.8, 0.2, 0.4, 0.4, 0.7])
+        lowest = jnp.array([-0.3, 0.8, 0.8, -0.25, 0.3, -0.4, 0.35])
+        highest = jnp.array([-0.1, 1.0, 1.0, 0.1, 0.4, 0.4, 0.7])
         draw = jax.random.uniform(key, (7,), minval=lowest, maxval=highest)
         return data.replace(qpos=draw[:5], mocap_pos=jnp.concatenate([draw[5:], jnp.zeros(1)])[None])
 
