@@ -3,9 +3,9 @@
 "Continuous deep Q-learning with model-based acceleration" (https://arxiv.org/abs/1603.00748) compares NAF with DDPG on
 tasks of Lillicrap et al. (2016, https://arxiv.org/abs/1509.02971), whose models were not published. These are models of
 our own with the same purposes, small enough for a laptop's CPU: each moves in a plane and has at most six pairs of
-geoms that can touch. Four Newton iterations (eight for the grippers) are converged: from the states of episodes with
-many contacts, MuJoCo makes the same steps with a hundred. Rewards are at most 1 a step, in units of their own, and not
-comparable with the numbers of either study.
+geoms that can touch. Four Newton iterations (up to sixteen for the grippers) are converged: from the states of
+episodes with many contacts, MuJoCo makes the same steps with a hundred. Rewards are at most 1 a step, in units of their
+own, and not comparable with the numbers of either study.
 """
 
 import importlib
