@@ -36,7 +36,8 @@ def peg_insertion(*, mass: Any = 1.0, damping: Any = 1.0, strength: Any = 1.0, m
 
         (1 - tanh(d / 0.3) + 0.1^((d / 0.06)^2)) / 2 - 0.01 mean(action^2),
 
-    at most 1 per step, about 0.3 with the peg before the slot and near 1 with the peg in it.
+    at most 1 per step, about 0.3 with the peg before the slot and near 1 with the peg in it. Random actions
+    earn 9, the script of the tests, which puts it in, 118.
 
     Args:
         mass: factor of the links' masses and inertias (0.3, 0.2 and 0.1 kg).
@@ -122,7 +123,8 @@ def gripper(
 
         reward = (1 - tanh(to ball / 0.2) + 3 (1 - tanh(to target / 0.15))) / 4 - 0.01 mean(action^2),
 
-    at most 1 per step, at most 0.25 more than at rest for hovering around the ball.
+    at most 1 per step, at most 0.25 more than at rest for hovering around the ball. Random actions earn 9, the
+    script of the tests, which holds the ball at the target after half of the time, 85.
 
     Args:
         mass: factor of the ball's mass and inertia.
@@ -148,7 +150,8 @@ def movable_gripper(
 
     Observation `[29]`: that of `gripper`, then position (m) and velocity (m/s) of the base. Action `[5]`: that of
     `gripper`, then the force on the base in units of 10 N. The base starts within 0.1 m of the middle, the ball and the
-    target are within 0.6 m of it. The reward and the parameters are those of `gripper`.
+    target are within 0.6 m of it. The reward and the parameters are those of `gripper`; random
+    actions earn 4, the script of the tests 75.
     """
     parameters = {"mass": mass, "friction": friction, "damping": damping, "strength": strength, "max_steps": max_steps}
     camera = Camera(height=1.3, centre=(0.0, 0.0, 0.38), elevation=0.0)
@@ -257,7 +260,8 @@ def canada2d(*, mass: Any = 1.0, glide: Any = 1.0, strength: Any = 1.0, max_step
 
         reward = at + 0.2 (1 - at) by - 0.01 mean(action^2),
 
-    at most 1 per step: being at the puck helps, as long as the puck is not where it belongs.
+    at most 1 per step: being at the puck helps, as long as the puck is not where it belongs. Random actions
+    earn 12, plans of the cross-entropy method 75 to 110.
 
     Args:
         mass: factor of the puck's mass.
