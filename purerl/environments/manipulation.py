@@ -124,7 +124,7 @@ def gripper(
         reward = (1 - tanh(to ball / 0.2) + 3 (1 - tanh(to target / 0.15))) / 4 - 0.01 mean(action^2),
 
     at most 1 per step, at most 0.25 more than at rest for hovering around the ball. Random actions earn 9, the
-    script of the tests, which holds the ball at the target after half of the time, 85.
+    script of the tests, which lifts the ball and holds it at the target, 85.
 
     Args:
         mass: factor of the ball's mass and inertia.
