@@ -61,7 +61,7 @@ SUITES: dict[str, Suite] = {
     "finite/": Suite(tuple(finite.ENVIRONMENTS), lambda name, **parameters: finite.ENVIRONMENTS[name](**parameters)),
     "game/": Suite(games.NAMES, games.make),
     "brax/": Suite(brax.NAMES, brax.make, ("brax",), "brax"),
-    "mjx/": Suite(control.NAMES, control.make, ("mujoco", "mujoco.mjx"), "mujoco mujoco-mjx"),
+    "mjx/": Suite(tuple(control.TASKS), control.make, ("mujoco", "mujoco.mjx"), "mujoco mujoco-mjx"),
     "playground/": Suite(playground.NAMES, playground.make, ("mujoco_playground",), '"playground>=0.2.0,<0.3"'),
 }
 
@@ -102,7 +102,7 @@ def make(name: str, **parameters: Any) -> Environment:
         if importlib.util.find_spec(package) is None:
             raise ImportError(f"{name} needs {package}, which is not installed: pip install {suite.requirement}")
     # Here each environment has a function of its own.
-    own = {"probe/": probes.PROBES, "goal/": goals.ENVIRONMENTS, "finite/": finite.ENVIRONMENTS, "mjx/": vars(control)}
+    own = {"probe/": probes.PROBES, "goal/": goals.ENVIRONMENTS, "finite/": finite.ENVIRONMENTS, "mjx/": control.TASKS}
     _check_parameters(name, own[prefix][short] if prefix in own else suite.make, parameters)
     return suite.make(short, **parameters)._replace(name=name, parameters=dict(parameters))
 

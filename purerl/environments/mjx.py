@@ -48,6 +48,8 @@ Model = Any  # mjx.Model
 Data = Any  # mjx.Data
 MujocoModel = Any  # mujoco.MjModel
 
+MODELS = Path(__file__).parent / "models"  # MJCF files of our own
+
 # All that MuJoCo's dynamics read from one step to the next (time is counted in steps).
 CARRIED = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat", "qacc_warmstart")
 
