@@ -13,6 +13,7 @@ ALGORITHMS: dict[str, str] = {
     "dqn": "purerl.algorithms.value_based.dqn",
     "dyna_q": "purerl.algorithms.tabular.dyna_q",
     "iqn": "purerl.algorithms.value_based.iqn",
+    "model_policy_gradient": "purerl.algorithms.model_based.model_policy_gradient",
     "naf": "purerl.algorithms.continuous_control.naf",
     "npg": "purerl.algorithms.policy_gradient.npg",
     "pets": "purerl.algorithms.model_based.pets",
