@@ -25,7 +25,8 @@ Heess, N. et al. (2015), "Learning continuous control policies by stochastic val
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,17 +42,17 @@ from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.experience import example_step
 from purerl.models.ensemble import EnsembleConfig, EnsembleState, Fit, make_ensemble
-from purerl.models.learned_environment import (
-    Imagined,
-    Propagation,
-    Reward,
-    Termination,
-    imagine_from,
-    learned_environment,
+from purerl.models.imagination import (
+    Episodes,
+    imagine,
+    leave_one_out_advantage,
+    likelihood_ratio_surrogate,
+    pathwise_surrogate,
 )
+from purerl.models.learned_environment import Propagation, Reward, Termination, imagine_from, learned_environment
 from purerl.networks.heads import PolicyNetwork, Readout
 from purerl.networks.torsos import Activation
-from purerl.operators.returns import generalized_advantage, window_return
+from purerl.operators.returns import generalized_advantage
 from purerl.optimizers import clipped_adam, descend
 from purerl.replay import ReplayState, uniform_replay
 from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
@@ -151,17 +152,6 @@ class State(struct.PyTreeNode):
     key: Key
 
 
-class Episodes(NamedTuple):
-    """What was imagined, `[H, N, ...]`. After its end an episode stands still, earns 0 and is terminated."""
-
-    observation: Observation
-    action: Array  # as it was drawn: before squashing or clipping
-    reward: Array  # scaled
-    terminated: Array  # bool
-    successor: Observation
-    alive: Array  # bool: not terminated before this step
-
-
 def make(
     environment: Environment, config: Config, reward: Reward | None = None, termination: Termination | None = None
 ) -> Algorithm:
@@ -202,60 +192,43 @@ def make(
         values: Any = critic.apply(params, observation)
         return jnp.squeeze(values, -1)
 
-    def imagine(params: Params, model: EnsembleState, starts: Observation, key: Key) -> Episodes:
-        """H steps of the policy in the model from every one of the N starts; all of it has derivatives in `params`."""
-        imagined = rescale_actions(
-            learned_environment(environment, ensemble, model, starts, reward, termination, config.propagation)
-        )
+    def episodes_of(params: Params, model: EnsembleState, starts: Observation, key: Key) -> Episodes:
+        """H steps of the policy in the model from every one of the N starts, in units of the learners."""
+        believed = learned_environment(environment, ensemble, model, starts, reward, termination, config.propagation)
+        begin = jax.vmap(imagine_from)(starts)
+        episodes = imagine(rescale_actions(believed), partial(pi, params), begin, starts, key, config.horizon)
+        return episodes._replace(reward=config.reward_scale * episodes.reward)
 
-        def body(carry: tuple[Imagined, Array], key: Key) -> tuple[tuple[Imagined, Array], Episodes]:
-            now, alive = carry
-            act_key, step_key = jax.random.split(key)
-            distribution = pi(params, now.observation)
-            drawn = distribution.sample(act_key)
-            keys = jax.random.split(step_key, config.rollouts)
-            after, timestep = jax.vmap(imagined.step)(keys, now, distribution.action(drawn))
-            after = trees.where(alive, after, jax.lax.stop_gradient(now))
-            ended = timestep.terminated | ~alive
-            earned = jnp.where(alive, config.reward_scale * timestep.reward, 0.0)
-            return (after, ~ended), Episodes(now.observation, drawn, earned, ended, after.observation, alive)
-
-        start = jax.vmap(imagine_from)(starts), jnp.ones(config.rollouts, bool)
-        return jax.lax.scan(body, start, jax.random.split(key, config.horizon))[1]
-
-    def returns(episodes: Episodes, target_critic: Params) -> Array:
-        """Discounted, `[N]`, with V of the last state unless the episode ended."""
-        never = jnp.zeros_like(episodes.terminated)
-        last = value(target_critic, episodes.successor) if config.bootstrap else jnp.zeros_like(episodes.reward)
-        return window_return(episodes.reward, last, episodes.terminated, never, config.discount)
-
-    def advantages(episodes: Episodes, target_critic: Params) -> tuple[Array, Array]:
-        """Advantages and lambda-returns, `[H, N]`."""
-        never = jnp.zeros_like(episodes.terminated)
+    def advantages(episodes: Episodes, params: Params) -> tuple[Array, Array]:
+        """Advantages and lambda-returns, `[H, N]`, with the value of these parameters."""
+        ends = episodes.terminated, episodes.truncated
         if config.bootstrap:
-            v, after = (value(target_critic, x) for x in (episodes.observation, episodes.successor))
-            steps = (episodes.reward, v, after, episodes.terminated, never)
+            before, after = (value(params, x) for x in (episodes.observation, episodes.successor))
+            steps = (episodes.reward, before, after, *ends)
             advantage = generalized_advantage(*steps, config.discount, config.trace_decay)
-            return advantage, advantage + v
+            return advantage, advantage + before
         zero = jnp.zeros_like(episodes.reward)
-        to_go = generalized_advantage(episodes.reward, zero, zero, episodes.terminated, never, config.discount, 1.0)
-        others = (jnp.sum(to_go, axis=1, keepdims=True) - to_go) / (config.rollouts - 1)
-        return to_go - others, to_go
+        reward_to_go = generalized_advantage(episodes.reward, zero, zero, *ends, config.discount, 1.0)
+        return leave_one_out_advantage(reward_to_go), reward_to_go
 
-    def loss(params: Params, learners: Learners, model: EnsembleState, starts: Observation, key: Key):
-        """-J / H, of which the likelihood ratio has only the gradient, and the entropy bonus."""
-        episodes = imagine(params, model, starts, key)
+    def loss(
+        params: Params, learners: Learners, model: EnsembleState, starts: Observation, key: Key
+    ) -> tuple[Array, tuple[Episodes, Metrics]]:
+        """-J / H, or what has its gradient, and the entropy bonus."""
+        episodes = episodes_of(params, model, starts, key)
         fixed = jax.lax.stop_gradient(episodes)
-        earned = jnp.mean(returns(episodes, learners.target_critic)) / config.horizon
+        last = value(learners.target_critic, episodes.successor) if config.bootstrap else jnp.zeros(fixed.reward.shape)
+        objective = pathwise_surrogate(episodes, last, config.discount)
         distribution = pi(params, fixed.observation)
         entropy = jnp.mean(distribution.entropy(), where=fixed.alive)
-        gain = earned
-        if config.gradient == "likelihood_ratio":
+        if config.gradient == "pathwise":
+            surrogate = objective
+        else:
             advantage, _ = advantages(fixed, learners.target_critic)
-            weight = fixed.alive * config.discount ** jnp.arange(config.horizon)[:, None]
-            gain = jnp.mean(weight * advantage * distribution.log_probability(fixed.action))
-        metrics = {"objective": earned, "entropy": entropy}
-        return -gain - config.entropy_coefficient * entropy, (fixed, metrics)
+            log_probability = distribution.log_probability(fixed.action)
+            surrogate = likelihood_ratio_surrogate(log_probability, advantage, fixed.alive, config.discount)
+        metrics = {"objective": objective / config.horizon, "entropy": entropy}
+        return -surrogate / config.horizon - config.entropy_coefficient * entropy, (fixed, metrics)
 
     def regress(learners: Learners, episodes: Episodes) -> tuple[Learners, Array]:
         """One step of V to the lambda-returns of the steps that were alive; then the slow copy follows."""
@@ -276,7 +249,10 @@ def make(
         stepped = descend(actor_optimizer, learners.actor, learners.actor_optimizer, gradients)
         params, optimizer = trees.where(jnp.isfinite(norm), stepped, (learners.actor, learners.actor_optimizer))
         learners = learners.replace(actor=params, actor_optimizer=optimizer)
-        metrics |= {"gradient_norm": jnp.where(jnp.isfinite(norm), norm, 0.0), "gradient_lost": 1.0 - jnp.isfinite(norm)}
+        metrics |= {
+            "gradient_norm": jnp.where(jnp.isfinite(norm), norm, 0.0),
+            "gradient_lost": 1.0 - jnp.isfinite(norm),
+        }
         if config.bootstrap:
             learners, metrics["value_loss"] = regress(learners, episodes)
         return learners, metrics
@@ -420,8 +396,8 @@ def check(config: Config, environment: Environment) -> None:
     unbounded = concrete and not np.all(np.isfinite(space.low) & np.isfinite(space.high))
     if unbounded and config.policy == "tanh_gaussian":
         raise ValueError(
-            f"{name}: policy='tanh_gaussian' acts between finite bounds, which the actions of {environment.name} do not "
-            f"have; use 'state_gaussian' or 'gaussian'"
+            f"{name}: policy='tanh_gaussian' acts between finite bounds, which the actions of {environment.name} "
+            f"do not have; use 'state_gaussian' or 'gaussian'"
         )
     if not 10 <= config.warm_up_steps <= config.replay_capacity:
         raise ValueError(
