@@ -33,7 +33,12 @@ from purerl.types import Action, Array, Box, Environment, Key, Timestep
 
 GRADIENTS = ("pathwise", "likelihood_ratio")
 HORIZONS = (1, 2, 5, 10, 20, 50, 100, 200)
-LIKELIHOOD_RATIO: dict[str, Any] = {"learning_rate": 3e-3, "rollouts": 256}  # instead of the preset's
+LIKELIHOOD_RATIO: dict[str, Any] = {  # instead of the preset's
+    "learning_rate": 3e-3,
+    "entropy_coefficient": 0.02,
+    "rollouts": 128,
+    "updates_per_iteration": 60,
+}
 GRAVITY, STEP = 9.8, 0.05  # m/s^2, s
 
 

@@ -83,8 +83,9 @@ def test_values_without_an_end():
 @pytest.mark.parametrize(("gradient", "bootstrap"), [("pathwise", True), ("likelihood_ratio", False)])
 def test_it_goes_where_the_reward_is_after_a_few_episodes(gradient, bootstrap):
     environment = corridor()
+    distance = lambda o, a, after: -jnp.abs(after[0] - 1.0)  # noqa: E731
     algorithm = model_policy_gradient.make(
-        environment, model_policy_gradient.Config(**SMALL | {"gradient": gradient, "bootstrap": bootstrap})
+        environment, model_policy_gradient.Config(**SMALL | {"gradient": gradient, "bootstrap": bootstrap}), distance
     )
     state = trained(algorithm, 6)
     play = jax.jit(lambda key: evaluate(algorithm.policy(state), environment, key, episodes=16).returns)
