@@ -3,8 +3,20 @@
     python experiments/gradient_through_model.py              # minutes
     python experiments/gradient_through_model.py --quick      # a minute, most of it compiling; learns little
 
-The first part holds a random policy fixed and asks how much the two estimates of one episode vary, with the true
-dynamics of Pendulum and of a double pendulum without friction that starts with much energy, which is chaotic.
+The first part holds a random policy fixed and asks how much the estimates from single episodes vary, with the true
+dynamics of Pendulum and of a double pendulum without friction that starts with much energy, which is chaotic (Parmas et
+al., 2018). Deviations of the gradient (root of the summed variances, 1000 episodes) for H of
+
+                                          5      10      20      50     100      200
+    Pendulum, through the model         3.2      24      96     292    1270     3330
+    Pendulum, likelihood ratio          117     362     662    2060    4880    10200
+    double pendulum, through the model 0.14     1.0     8.0     500  140000    8.1e9
+    double pendulum, likelihood ratio    29      98     353    1090    2370     5840
+
+Through the model it is 15 and 94 times less at H = 10, and on Pendulum still three times less at H = 200; on the double
+pendulum it is 58 times more at H = 100 and 1.4 million times more at H = 200.
+
+CURVES
 """
 
 import json
