@@ -1,7 +1,7 @@
 """Two gradients of the same return: by the chain rule through H steps, and by the likelihood ratio.
 
-    python experiments/gradient_through_model.py              # minutes
-    python experiments/gradient_through_model.py --quick      # a minute, most of it compiling; learns little
+    python experiments/gradient_through_model.py              # eleven minutes on two busy cores
+    python experiments/gradient_through_model.py --quick      # small, to see that it runs; learns little
 
 The first part holds a random policy fixed and asks how much the estimates from single episodes vary, with the true
 dynamics of Pendulum and of a double pendulum without friction that starts with much energy, which is chaotic (Parmas et
@@ -16,7 +16,10 @@ al., 2018). Deviations of the gradient (root of the summed variances, 1000 episo
 Through the model it is 15 and 94 times less at H = 10, and on Pendulum still three times less at H = 200; on the double
 pendulum it is 58 times more at H = 100 and 1.4 million times more at H = 200.
 
-CURVES
+The second part learns Pendulum-v1 in a learned ensemble with `model_policy_gradient`, seeds 100 to 102, each gradient
+with settings of its own, tuned on seeds 0 and 1. Greedy returns after 5,000 real steps: through the model -125.9,
+-124.8, -124.3; by the likelihood ratio -124.4, -123.8, -122.8. At H = 15 neither is the better one: while acting, the
+mean over seeds stays above -300 from 2,800 (likelihood ratio) and 3,400 (through the model) steps on.
 """
 
 import json
@@ -40,7 +43,7 @@ from purerl.models.imagination import imagine, leave_one_out_advantage
 from purerl.networks.heads import PolicyNetwork
 from purerl.operators.returns import backward_recurrence
 from purerl.report.pictures.learning_curve import COLOURS
-from purerl.report.statistics import estimate, in_words, sample_efficiency_curve
+from purerl.report.statistics import estimate, in_words
 from purerl.types import Action, Array, Box, Environment, Key, Timestep
 
 GRADIENTS = ("pathwise", "likelihood_ratio")
@@ -57,7 +60,7 @@ GRAVITY, STEP = 9.8, 0.05  # m/s^2, s
 def main(
     quick: bool = False,
     episodes: int = 1000,
-    seeds: int = 4,
+    seeds: int = 3,
     seed: int = 100,
     total_steps: int = 5_000,
     out: Path = Path("runs/experiments/gradient_through_model"),
@@ -211,7 +214,7 @@ def learning_curves(kind: str, seed: int, seeds: int, total_steps: int) -> tuple
 
 
 def draw(numbers: dict[str, Any], path: Path) -> None:
-    """Deviations by horizon, one panel per pendulum, and the learning curves."""
+    """Deviations by horizon, one panel per pendulum, and the learning curves: every seed, and their mean."""
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     names = {"pathwise": "through the model", "likelihood_ratio": "likelihood ratio"}
     for panel, (name, found) in zip(panels, numbers["deviation"].items(), strict=False):
@@ -222,9 +225,9 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
     panels[0].set_ylabel("deviation of the gradient of one episode")
     for colour, line, (kind, label) in zip(COLOURS, ("-", "--"), names.items(), strict=False):
         curve = numbers["curves"][kind]
-        band = sample_efficiency_curve(np.array(curve["returns"])[:, None, :])
-        panels[2].plot(curve["steps"], band.value, line, color=colour, label=label)
-        panels[2].fill_between(curve["steps"], band.low, band.high, color=colour, alpha=0.2, linewidth=0)
+        returns = np.array(curve["returns"])
+        panels[2].plot(curve["steps"], returns.T, line, color=colour, alpha=0.3, linewidth=0.8)
+        panels[2].plot(curve["steps"], returns.mean(0), line, color=colour, label=label)
     panels[2].set(xlabel="steps in the real Pendulum", ylabel="return while acting", title="learned model")
     panels[2].legend(frameon=False)
     for panel in panels:
