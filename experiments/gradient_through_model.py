@@ -39,7 +39,7 @@ from purerl import evaluate, make, presets, train, use_all_cores
 from purerl.algorithms.model_based import model_policy_gradient
 from purerl.environments.wrappers import rescale_actions
 from purerl.host.compilation import compiler_options
-from purerl.models.imagination import imagine, leave_one_out_advantage
+from purerl.models.imagined_episodes import imagine, leave_one_out_advantage
 from purerl.networks.heads import PolicyNetwork
 from purerl.operators.returns import backward_recurrence
 from purerl.report.pictures.learning_curve import COLOURS

@@ -17,7 +17,7 @@ from purerl.algorithms.policy_gradient import a2c, ppo, q_prop, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
 from purerl.distributions import bounded
-from purerl.models import imagination
+from purerl.models import imagined_episodes
 from purerl.networks import noisy, q_network, recurrent
 from purerl.operators import (
     control_variate,
@@ -54,7 +54,7 @@ from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
 from tests.algorithms.test_trpo import check_divergence
 from tests.learning import probes
-from tests.models import test_imagination
+from tests.models import test_imagined_episodes
 from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
 from tests.operators import (
@@ -391,18 +391,23 @@ MUTANTS = [
     (qt_opt, "jnp.minimum(value, q(", "jnp.maximum(value, q(", test_qt_opt.check_iteration),
     (qt_opt, "batch.reward + batch.discount *", "batch.reward +", test_qt_opt.check_iteration),
     (qt_opt, "learner.average, learner.lagged)", "learner.lagged, learner.lagged)", test_qt_opt.check_lag),
-    (imagination, "jnp.where(alive, timestep.reward, 0.0)", "timestep.reward", test_imagination.check_masks),
-    (imagination, "timestep.terminated | ~alive", "timestep.terminated", test_imagination.check_masks),
-    (imagination, "timestep.truncated & alive", "timestep.truncated", test_imagination.check_masks),
-    (imagination, "~(terminated | truncated)", "~terminated", test_imagination.check_masks),
-    (imagination, "trees.where(alive, reached, still)", "reached", test_imagination.check_masks),
-    (imagination, "weight = alive * discount", "weight = discount", test_imagination.check_masks),
-    (imagination, "return reward_to_go - others", "return others", test_imagination.check_expectations),
     (
-        imagination,
+        imagined_episodes,
+        "jnp.where(alive, timestep.reward, 0.0)",
+        "timestep.reward",
+        test_imagined_episodes.check_masks,
+    ),
+    (imagined_episodes, "timestep.terminated | ~alive", "timestep.terminated", test_imagined_episodes.check_masks),
+    (imagined_episodes, "timestep.truncated & alive", "timestep.truncated", test_imagined_episodes.check_masks),
+    (imagined_episodes, "~(terminated | truncated)", "~terminated", test_imagined_episodes.check_masks),
+    (imagined_episodes, "trees.where(alive, reached, still)", "reached", test_imagined_episodes.check_masks),
+    (imagined_episodes, "weight = alive * discount", "weight = discount", test_imagined_episodes.check_masks),
+    (imagined_episodes, "return reward_to_go - others", "return others", test_imagined_episodes.check_expectations),
+    (
+        imagined_episodes,
         "advantage * log_probability, axis=0",
         "-advantage * log_probability, axis=0",
-        test_imagination.check_expectations,
+        test_imagined_episodes.check_expectations,
     ),
     (
         model_policy_gradient,

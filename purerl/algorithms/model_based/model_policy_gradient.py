@@ -42,7 +42,7 @@ from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.experience import example_step
 from purerl.models.ensemble import EnsembleConfig, EnsembleState, Fit, make_ensemble
-from purerl.models.imagination import (
+from purerl.models.imagined_episodes import (
     Episodes,
     imagine,
     leave_one_out_advantage,

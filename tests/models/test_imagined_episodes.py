@@ -11,7 +11,7 @@ import pytest
 from purerl import make
 from purerl.distributions import DiagonalGaussian
 from purerl.environments.wrappers import rescale_actions
-from purerl.models import imagination
+from purerl.models import imagined_episodes
 from purerl.models.ensemble import EnsembleConfig, make_ensemble
 from purerl.models.learned_environment import imagine_from, learned_environment
 from purerl.networks.heads import PolicyNetwork
@@ -150,11 +150,11 @@ def check_masks(module: ModuleType) -> None:
 
 
 def test_both_gradients_have_the_expectation_of_the_moments():
-    check_expectations(imagination)
+    check_expectations(imagined_episodes)
 
 
 def test_after_an_end_nothing_counts():
-    check_masks(imagination)
+    check_masks(imagined_episodes)
 
 
 @pytest.mark.parametrize("propagation", ["ts1", "ts_infinity", "mean"])
@@ -177,8 +177,8 @@ def test_the_pathwise_gradient_is_that_of_finite_differences(propagation):
     def objective(params):
         policy = lambda observation: network.apply(params, observation)  # noqa: E731
         begin = jax.vmap(imagine_from)(starts)
-        found = imagination.imagine(believed, policy, begin, starts, jax.random.key(4), 5)
-        return imagination.pathwise_surrogate(found, jnp.sin(found.successor[..., 0]), 0.97)
+        found = imagined_episodes.imagine(believed, policy, begin, starts, jax.random.key(4), 5)
+        return imagined_episodes.pathwise_surrogate(found, jnp.sin(found.successor[..., 0]), 0.97)
 
     gradient = jax.grad(objective)(params)
     size = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(gradient)))
