@@ -44,7 +44,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "mjx/cartpole_swingup": Task(12_400, 300.0, 6, {"discount": 0.99}, lambda o, a, after: jnp.abs(after[0]) > 2.4),
-    "mjx/peg_insertion": Task(12_400, 0.0, 12, {"discount": 0.95}),
+    "mjx/peg_insertion": Task(12_400, 100.0, 12, {"discount": 0.95}),
     "mjx/planar_reacher": Task(12_400, 80.0, 12, {"discount": 0.95}),
 }
 SHARED: dict[str, Any] = {

@@ -12,11 +12,12 @@ import pytest
 
 from purerl import action_values, experience, interaction, rollout, trust_region
 from purerl.algorithms.continuous_control import naf, qt_opt
+from purerl.algorithms.model_based import model_policy_gradient
 from purerl.algorithms.policy_gradient import a2c, ppo, q_prop, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
 from purerl.distributions import bounded
-from purerl.models import imagination
+from purerl.models import imagination, imagined_episodes
 from purerl.networks import noisy, q_network, recurrent
 from purerl.operators import (
     control_variate,
@@ -45,7 +46,7 @@ from purerl.planning import (
 )
 from purerl.replay import priorities, ranks, storage
 from tests import test_action_values, test_distributions
-from tests.algorithms import test_naf, test_qt_opt, test_r2d2
+from tests.algorithms import test_model_policy_gradient, test_naf, test_qt_opt, test_r2d2
 from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_q_prop import check_critic, check_gradient
@@ -53,6 +54,7 @@ from tests.algorithms.test_reinforce import check_padding
 from tests.algorithms.test_tabular import check_planning, check_updates
 from tests.algorithms.test_trpo import check_divergence
 from tests.learning import probes
+from tests.models import test_imagined_episodes
 from tests.models.test_imagination import check_dreams, check_expansion, check_weighting
 from tests.networks import test_q_network
 from tests.networks.test_recurrent import check_episodes
@@ -395,6 +397,42 @@ MUTANTS = [
     (qt_opt, "jnp.minimum(value, q(", "jnp.maximum(value, q(", test_qt_opt.check_iteration),
     (qt_opt, "batch.reward + batch.discount *", "batch.reward +", test_qt_opt.check_iteration),
     (qt_opt, "learner.average, learner.lagged)", "learner.lagged, learner.lagged)", test_qt_opt.check_lag),
+    (
+        imagined_episodes,
+        "jnp.where(alive, timestep.reward, 0.0)",
+        "timestep.reward",
+        test_imagined_episodes.check_masks,
+    ),
+    (imagined_episodes, "timestep.terminated | ~alive", "timestep.terminated", test_imagined_episodes.check_masks),
+    (imagined_episodes, "timestep.truncated & alive", "timestep.truncated", test_imagined_episodes.check_masks),
+    (imagined_episodes, "~(terminated | truncated)", "~terminated", test_imagined_episodes.check_masks),
+    (imagined_episodes, "trees.where(alive, reached, still)", "reached", test_imagined_episodes.check_masks),
+    (imagined_episodes, "weight = alive * discount", "weight = discount", test_imagined_episodes.check_masks),
+    (imagined_episodes, "return reward_to_go - others", "return others", test_imagined_episodes.check_expectations),
+    (
+        imagined_episodes,
+        "advantage * log_probability, axis=0",
+        "-advantage * log_probability, axis=0",
+        test_imagined_episodes.check_expectations,
+    ),
+    (
+        model_policy_gradient,
+        "reward, termination, config.propagation",
+        "reward, None, config.propagation",
+        test_model_policy_gradient.check_values,
+    ),
+    (
+        model_policy_gradient,
+        "return advantage, advantage + before",
+        "return advantage, advantage",
+        test_model_policy_gradient.check_values,
+    ),
+    (
+        model_policy_gradient,
+        "return -surrogate / config.horizon",
+        "return surrogate / config.horizon",
+        test_model_policy_gradient.check_action,
+    ),
     (score_function, "/ mask.shape[1]", "/ jnp.sum(mask)", test_score_function.check_surrogate),
 ]
 

@@ -15,6 +15,7 @@ ALGORITHMS: dict[str, str] = {
     "iqn": "purerl.algorithms.value_based.iqn",
     "mba": "purerl.algorithms.model_based.mba",
     "mbpo": "purerl.algorithms.model_based.mbpo",
+    "model_policy_gradient": "purerl.algorithms.model_based.model_policy_gradient",
     "mve": "purerl.algorithms.model_based.mve",
     "naf": "purerl.algorithms.continuous_control.naf",
     "npg": "purerl.algorithms.policy_gradient.npg",

@@ -75,6 +75,22 @@ SMALL_PETS = {
     "replay_capacity": 64,
     "warm_up_steps": 16,
 }
+SMALL_MODEL_POLICY_GRADIENT = {
+    "horizon": 3,
+    "rollouts": 4,
+    "updates_per_iteration": 2,
+    "max_gradient_norm": 0.05,
+    "widths": (8,),
+    "members": 2,
+    "model_widths": (8,),
+    "weight_decay": 0.5,
+    "model_batch_size": 8,
+    "updates_per_round": 4,
+    "max_rounds": 2,
+    "steps_per_iteration": 8,
+    "replay_capacity": 64,
+    "warm_up_steps": 16,
+}
 SMALL_APG = {
     "num_envs": 4,
     "horizon": 8,
@@ -345,6 +361,25 @@ CASES: dict[str, Case] = {
         SMALL_PETS | {"propagation": "mean", "probabilistic": False, "particles": 1},
         idle=("beta",),
     ),
+    "model_policy_gradient": Case(
+        "model_policy_gradient",
+        "Pendulum-v1",
+        SMALL_MODEL_POLICY_GRADIENT | {"entropy_coefficient": 0.01},
+        wrong_environment="CartPole-v1",
+    ),
+    "model_policy_gradient, likelihood ratio, two environments": Case(
+        "model_policy_gradient",
+        "Pendulum-v1",
+        SMALL_MODEL_POLICY_GRADIENT
+        | {"gradient": "likelihood_ratio", "propagation": "ts_infinity", "policy": "gaussian"}
+        | {"num_envs": 2, "steps_per_iteration": 4},
+    ),
+    "model_policy_gradient, without a value, deterministic": Case(
+        "model_policy_gradient",
+        "Pendulum-v1",
+        SMALL_MODEL_POLICY_GRADIENT | {"bootstrap": False, "probabilistic": False, "propagation": "mean"},
+        idle=("critic_learning_rate", "trace_decay", "target_rate", "beta"),
+    ),
     "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
     "qt_opt": Case(
         "qt_opt",
@@ -381,6 +416,8 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "q_learning, soft",
     "r2d2, shared, LSTM",
     "apg, without a value",
+    "model_policy_gradient, likelihood ratio, two environments",
+    "model_policy_gradient, without a value, deterministic",
     "a2c",
     "npg",
     "reinforce, off policy",
