@@ -4,7 +4,9 @@ A network proposes actions and judges states; the environment itself says where 
 new node is worth V. A simulation walks down by one of
 
     puct     argmax_a  Q(s, a) + c(s) P(a | s) sqrt(N(s)) / (1 + N(s, a)),    c(s) = c + log((1 + N(s) + 19652) / 19652)
-             with Q scaled to [0, 1] among siblings (Silver et al., 2018; Schrittwieser et al., 2020)
+             with Q scaled to [0, 1] (Silver et al., 2018): from the smallest to the largest among parent and siblings
+             (Schrittwieser et al., 2020), in a `Game` from -1 to 1. Scaled among siblings, moves that all draw would
+             be told apart by the noise of their values
     gumbel   at the root sequential halving among actions drawn without replacement by Gumbel-top-k, below it so that
              visits follow softmax(log P + Q) (Danihelka et al., 2022)
 
@@ -18,6 +20,7 @@ nodes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -120,6 +123,11 @@ def guided_search(
         )
         return found, _Node(pack(after), over | timestep.terminated | timestep.truncated, worth)
 
+    def outcomes(tree: Any, node: Array) -> Array:
+        """Q from -1 .. 1 to 0 .. 1, that of the parent where a move was not tried yet."""
+        q = jnp.where(tree.children_visits[node] > 0, tree.qvalues(node), tree.raw_values[node])
+        return (q + 1.0) / 2.0
+
     logits, value = evaluate(observation)
     root = search.RootFnOutput(
         prior_logits=prior(logits, state),
@@ -130,11 +138,13 @@ def guided_search(
         found = search.muzero_policy(
             (), key, root, expand, simulations, illegal(state), dirichlet_fraction=dirichlet_fraction,
             dirichlet_alpha=dirichlet_alpha, pb_c_init=exploration, temperature=temperature,
+            qtransform=outcomes if game else mctx.qtransform_by_parent_and_siblings,
         )  # fmt: skip
     else:
         found = search.gumbel_muzero_policy(
             (), key, root, expand, simulations, illegal(state), gumbel_scale=gumbel_scale,
             max_num_considered_actions=considered_actions,
+            qtransform=partial(mctx.qtransform_completed_by_mix_value, rescale_values=game is None),
         )  # fmt: skip
     summary = found.search_tree.summary()
     visits, weights = summary.visit_counts, found.action_weights

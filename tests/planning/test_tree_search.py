@@ -65,6 +65,26 @@ def test_a_thousand_simulations_hardly_ever_lose(opponent):
         assert np.mean(returns) > 0.8
 
 
+def check_lake(module: ModuleType, simulations: int = 1000, within: float = 0.06) -> None:
+    """With maximum backups on the graph of positions the root's value comes to V*, 0.542: 0.48 to 0.53 at first."""
+    environment = make("finite/frozen_lake")
+    exact = float(value_iteration(frozen_lake(discount=0.99)).values[0])
+    state, _ = environment.reset(KEY)
+    search = jax.jit(
+        lambda key: module.uct_search(
+            environment, key, state, simulations, 0.5, 0.99, outcomes=4, identity=lambda s: s.position, backup="max"
+        ),
+        compiler_options=AS_USERS,
+    )
+    found = search(KEY)
+    assert int(jnp.argmax(found.visits)) == int(jnp.argmax(found.values))
+    assert abs(float(jnp.max(found.values)) - exact) < within
+
+
+def test_maximum_backups_converge_to_the_optimal_value():
+    check_lake(tree_search, simulations=10_000, within=0.05)  # asserts; means are at 0.34 then
+
+
 @pytest.mark.parametrize("identity", [None, lambda state: state.position])
 def test_values_with_chances_come_near_those_of_dynamic_programming(identity):
     """FrozenLake that slips, beside the goal: as a tree, and as a graph of positions, which comes nearer."""

@@ -143,9 +143,9 @@ def make(problem: Environment | Game, config: Config) -> Algorithm:
     Raises TypeError for other actions or a traced static field, ValueError for a value out of range, sizes that do not
     go together, or `self_play` of what is not a game.
     """
-    game = game_of(problem, config)
     environment = match_of(problem)
     check(config, environment)
+    game = game_of(problem, config)
     played = game.environment if game else environment
     environments = vectorize(played, config.num_envs)
     network, replay = prior_and_value(environment, config), memory(environment, config)
