@@ -76,7 +76,9 @@ SMALL_PETS = {
     "warm_up_steps": 16,
 }
 SMALL_ALPHAZERO = {
-    "simulations": 6,
+    "simulations": 8,
+    "exploration": 2.5,
+    "temperature": 2.0,
     "weight_decay": 0.5,
     "num_envs": 4,
     "steps_per_iteration": 8,
