@@ -340,7 +340,7 @@ MUTANTS = [
     (tree_search, "counts * tree.chances.values", "tree.chances.values", test_tree_search.check_lake),
     (policy_guided_search, "-discount if game else discount", "discount", test_alphazero.check_signs),
     (policy_guided_search, "jnp.where(over, 0.0, timestep.reward)", "timestep.reward", test_alphazero.check_ends),
-    (policy_guided_search, "jnp.where(timestep.terminated, 0.0, value)", "value", test_alphazero.check_ends),
+    (policy_guided_search, "jnp.where(timestep.terminated, 0.0, step_", "(step_", test_alphazero.check_ends),
     (policy_guided_search, "jnp.where(over, 1.0, jnp", "jnp.where(over, 0.5, jnp", test_alphazero.check_ends),
     (alphazero, "sign * config.discount", "config.discount", test_alphazero.check_self_play),
     (alphazero, "| moves.truncated | last", "| last", test_alphazero.check_targets),

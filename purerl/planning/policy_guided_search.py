@@ -53,7 +53,7 @@ class _Node(NamedTuple):
 
     state: EnvState  # where an episode has ended, the last one
     ended: Array  # bool [B]
-    worth: Array  # [B]: V, or 0 where the episode has terminated
+    worth: Array  # [B]: V of the first observation there; what has terminated is discounted by 0
 
 
 def guided_search(
@@ -114,7 +114,7 @@ def guided_search(
         logits, value = evaluate(timestep.observation)
         over = node.ended
         after = trees.where(over, before, after)
-        worth = jnp.where(over, node.worth, jnp.where(timestep.terminated, 0.0, value))
+        worth = jnp.where(over, node.worth, value)
         found = search.RecurrentFnOutput(
             reward=jnp.where(over, 0.0, timestep.reward),
             discount=jnp.where(over, 1.0, jnp.where(timestep.terminated, 0.0, step_discount)),
