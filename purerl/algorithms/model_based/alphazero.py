@@ -18,7 +18,8 @@ negative, `z = r - discount z'`, and with lambda = 1 and a discount of 1 z is th
 `make("game/tic_tac_toe")` is a match against an opponent. AlphaZero can learn it as it is (the opponent is a part of a
 stochastic world), or with `self_play` plays both sides and is only evaluated in that match.
 
-`policy` is the prior without a search: it acts on observations. `search_policy` searches, and needs the state too:
+`policy` is the prior without a search: it acts on observations, and of illegal moves it knows what it has learned.
+`search_policy` searches, and needs the state too:
 
     evaluate(search_policy(problem, config, state), reveal_state(algorithm.environment), key)
 """
