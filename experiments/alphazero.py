@@ -1,6 +1,6 @@
 """What a search adds to what it has taught: AlphaZero with and without its search, on CartPole, on Catch and in games.
 
-    python experiments/alphazero.py              # MINUTES
+    python experiments/alphazero.py              # ten minutes on two busy cores
     python experiments/alphazero.py --quick      # a minute or two, most of it compiling
 
 The prior is trained to predict what the search prefers, so the search should be ahead of it, most of all early in
@@ -8,7 +8,12 @@ training. On CartPole and Catch one player is alone with the exact model, 32 and
 learned by self-play, and played against a player who cannot be beaten, who begins being a toss of a coin: what is lost
 is lost by a mistake.
 
-NUMBERS
+Two seeds. Tic-tac-toe: after 20,480 moves of both sides the search loses 0 and 4 of 200 games and the prior 64 and 88;
+from 61,440 moves on the search loses none, from 81,920 on the prior neither. Catch: the search has 0.75 and 1.0 after
+2,560 steps and 1.0 after 5,120, the prior -0.5 and -0.44, and 1.0 after 12,800. CartPole: one seed ends at 499 with and
+499 without the search, the other at 313 and 308. The search is ahead of the prior early on (494 against 407 after 15,360
+steps of the better seed), later they are alike. Why a seed stays behind was not found out; with twice the updates, twice
+the batch and twice the replay three other seeds had 470, 474 and 177 (prior alone) after 81,920 steps.
 """
 
 import json
@@ -40,7 +45,7 @@ NAMES = {"search": "search policy", "prior": "prior alone"}
 def main(
     quick: bool = False,
     names: tuple[str, ...] = tuple(TITLES),
-    seeds: int = 3,
+    seeds: int = 2,
     points: int = 10,
     episodes: tuple[int, ...] = (16, 64, 200),
     out: Path = Path("runs/experiments/alphazero"),
