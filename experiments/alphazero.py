@@ -12,8 +12,8 @@ Two seeds. Tic-tac-toe: after 20,480 moves of both sides the search loses 0 and 
 from 61,440 moves on the search loses none, from 81,920 on the prior neither. Catch: the search has 0.75 and 1.0 after
 2,560 steps and 1.0 after 5,120, the prior -0.5 and -0.44, and 1.0 after 12,800. CartPole: one seed ends at 499 with
 and 499 without the search, the other at 313 and 308. The search is ahead of the prior early on (494 against 407 after
-15,360 steps of the better seed), later they are alike. Why a seed stays behind was not found out; with twice the updates,
-the batch and the replay three other seeds had 470, 474 and 177 (prior alone) after 81,920 steps.
+15,360 steps of the better seed), later they are alike. Why a seed stays behind was not found out; with twice the
+updates, the batch and the replay three other seeds had 470, 474 and 177 (prior alone) after 81,920 steps.
 """
 
 import json

@@ -86,7 +86,7 @@ def test_maximum_backups_converge_to_the_optimal_value():
 
 
 def test_maximum_backups_are_minimax_once_everything_was_tried():
-    root = board("xo. .x. o..")  # five squares are free
+    root = board("x.. oo. ..x")  # one square draws, four lose; where one wins nothing else would be tried
     found = jax.jit(lambda key: uct_search(games.tic_tac_toe(), key, root, 1000, backup="max"))(KEY)
     for square in np.flatnonzero(np.asarray(root) == 0):
         _, timestep = games.tic_tac_toe().environment.step(KEY, root, jnp.asarray(square))
