@@ -12,7 +12,7 @@ import pytest
 
 from purerl import action_values, experience, interaction, rollout, trust_region
 from purerl.algorithms.continuous_control import naf, qt_opt
-from purerl.algorithms.model_based import model_policy_gradient
+from purerl.algorithms.model_based import alphazero, model_policy_gradient
 from purerl.algorithms.policy_gradient import a2c, ppo, q_prop, reinforce, trpo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import dqn, fitted_iteration, pqn, r2d2
@@ -39,6 +39,7 @@ from purerl.operators import tabular as operators_tabular
 from purerl.planning import (
     backups,
     linear_quadratic,
+    policy_guided_search,
     prediction,
     shooting,
     soft_dynamic_programming,
@@ -46,7 +47,7 @@ from purerl.planning import (
 )
 from purerl.replay import priorities, ranks, storage
 from tests import test_action_values, test_distributions
-from tests.algorithms import test_model_policy_gradient, test_naf, test_qt_opt, test_r2d2
+from tests.algorithms import test_alphazero, test_model_policy_gradient, test_naf, test_qt_opt, test_r2d2
 from tests.algorithms.test_a2c import check_stale_gradients
 from tests.algorithms.test_fitted_iteration import check_one_hot_iterates
 from tests.algorithms.test_q_prop import check_critic, check_gradient
@@ -343,6 +344,15 @@ MUTANTS = [
     (imagination, "trust = 1.0 / (variance + 1e-8)", "trust = variance", check_weighting),
     (imagination, "alive & ~timestep.terminated), row", "alive), row", check_dreams),
     (imagination, "(written * block - 1 - order) % capacity", "order % capacity", check_dreams),
+    (tree_search, "best = jnp.max(", "best = jnp.min(", test_tree_search.check_lake),
+    (tree_search, "counts * tree.chances.values", "tree.chances.values", test_tree_search.check_lake),
+    (policy_guided_search, "-discount if game else discount", "discount", test_alphazero.check_signs),
+    (policy_guided_search, "jnp.where(over, 0.0, timestep.reward)", "timestep.reward", test_alphazero.check_ends),
+    (policy_guided_search, "jnp.where(timestep.terminated, 0.0, step_", "(step_", test_alphazero.check_ends),
+    (policy_guided_search, "jnp.where(over, 1.0, jnp", "jnp.where(over, 0.5, jnp", test_alphazero.check_ends),
+    (alphazero, "sign * config.discount", "config.discount", test_alphazero.check_self_play),
+    (alphazero, "| moves.truncated | last", "| last", test_alphazero.check_targets),
+    (alphazero, "search_value, -1, axis=0", "search_value, 0, axis=0", test_alphazero.check_targets),
     (ppo, "total = -objective", "total = objective", ppo_action),
     (
         rollout,

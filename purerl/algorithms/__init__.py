@@ -7,6 +7,7 @@ from types import ModuleType
 ALGORITHMS: dict[str, str] = {
     "a2c": "purerl.algorithms.policy_gradient.a2c",
     "a3c": "purerl.algorithms.policy_gradient.a3c",
+    "alphazero": "purerl.algorithms.model_based.alphazero",
     "apg": "purerl.algorithms.policy_gradient.apg",
     "c51": "purerl.algorithms.value_based.c51",
     "ddpg": "purerl.algorithms.continuous_control.ddpg",

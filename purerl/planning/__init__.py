@@ -45,6 +45,7 @@ from purerl.planning.linear_quadratic import (
     tracking,
 )
 from purerl.planning.mpc import Revealed, mpc, reveal_state, state_of
+from purerl.planning.policy_guided_search import GuidedSearch, guided_search
 from purerl.planning.prediction import as_functions, mean_return, sequence_return
 from purerl.planning.shooting import cem, gradient_shooting, mppi, random_shooting
 from purerl.planning.soft_dynamic_programming import (
@@ -63,6 +64,7 @@ from purerl.planning.tree_search import Search, best_action, uct, uct_search
 __all__ = [
     "Controller",
     "FiniteHorizon",
+    "GuidedSearch",
     "Inference",
     "Linear",
     "Quadratic",
@@ -85,6 +87,7 @@ __all__ = [
     "follow",
     "gradient_shooting",
     "greedy_policy",
+    "guided_search",
     "ilqr",
     "ilqr_planner",
     "infinite_horizon_lqr",

@@ -9,6 +9,14 @@ way, `G_s = r + discount G_s'` (where players move in turn: `r - discount G_s'`)
 action leads to a chance node: its outcomes are told apart by their states, up to `outcomes` of them. States that are
 met on many ways can be one node for all of them (`identity`): then what grows is a graph, and walks may go in circles.
 
+What is averaged over includes what was earned while the walks did not know better. With `backup="max"` (MaxUCT and
+DP-UCT, Keller and Helmert, 2013) every edge of the way is backed up by dynamic programming instead, on the model of
+outcomes that its visits have counted:
+
+    Q(s, a) = mean r + discount sum_s' N(s, a, s') / N(s, a) V(s'),    V(s') = max_a' Q(s', a') over what was tried,
+
+or what the playout earned where nothing was tried yet.
+
 In a `Game` what is decided is not averaged: a move that wins is a proven win, a state with one is a proven loss for the
 move that led there, a state whose moves all lose a proven win (the solver of Winands, Bjornsson and Saito, 2008). Walks
 avoid moves that are proven to lose.
@@ -17,7 +25,7 @@ The whole search is one compiled loop over arrays, and goes under `vmap`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +34,7 @@ from purerl import trees
 from purerl.environments.games import Game
 from purerl.types import Action, Array, Discrete, Environment, EnvState, Key, Observation, Planner
 
+Backup = Literal["mean", "max"]
 ROOT, NONE = 0, -1
 LEAST = float(jnp.finfo(jnp.float32).min)
 
@@ -33,10 +42,18 @@ LEAST = float(jnp.finfo(jnp.float32).min)
 class Search(NamedTuple):
     """What a search found out about the actions at its root, A of them."""
 
-    visits: Array  # int32 [A]: how many simulations began with each; they sum to the number of simulations
-    values: Array  # [A]: Q, the mean of what they earned (0 for actions without visits)
+    visits: Array  # int32 [A]: how many simulations began with each; they sum to the number of simulations, and to
+    # more on a graph, where walks come by again
+    values: Array  # [A]: Q, as it was backed up (0 for actions without visits)
     proven: Array  # int32 [A]: 1 for a proven win, -1 for a proven loss, 0 for what is not proven
     nodes: Array  # int32: how many states the tree holds, the root included
+
+
+class _Chances(NamedTuple):
+    """What maximum backups need to know besides."""
+
+    counts: Array  # int32 [N, A, outcomes]: how often each child was the outcome
+    values: Array  # [N]: V
 
 
 class _Tree(NamedTuple):
@@ -45,9 +62,10 @@ class _Tree(NamedTuple):
     states: EnvState  # [N, ...]
     children: Array  # int32 [N, A, outcomes]: NONE where there is none
     visits: Array  # int32 [N, A]
-    totals: Array  # [N, A]: sums of what was earned
+    totals: Array  # [N, A]: sums of what was earned; with maximum backups of rewards, and of what no child stands for
     proven: Array  # int32 [N, A]: as of `Search`
     size: Array  # int32
+    chances: _Chances | None  # None if means are backed up
 
 
 class _Path(NamedTuple):
@@ -92,6 +110,7 @@ def uct_search(
     value: Callable[[Observation], Array] | None = None,
     identity: Callable[[EnvState], Any] | None = None,
     legal: Callable[[EnvState], Array] | None = None,
+    backup: Backup = "mean",
 ) -> Search:
     """Search from `state` with as many simulations.
 
@@ -111,9 +130,13 @@ def uct_search(
         identity: what makes a state the state it is: those of equal identity are one node, on whatever way they are
             met. For finite problems, `lambda state: state.position`; each step is then compared with every node.
         legal: which actions are allowed in a state (bool `[A]`; default: all, or those of the `Game`).
+        backup: "mean" or "max". The latter goes over all `max_steps` places of a walk, however short the walk was, and
+            should tell all outcomes of an action apart: those beyond `outcomes` it averages.
 
-    Raises TypeError unless actions are discrete.
+    Raises TypeError unless actions are discrete, ValueError for another backup.
     """
+    if backup not in ("mean", "max"):
+        raise ValueError(f"backup must be 'mean' or 'max', got {backup!r}")
     model, alternating = (environment.environment, True) if isinstance(environment, Game) else (environment, False)
     if isinstance(environment, Game):
         legal = legal or environment.legal
@@ -127,12 +150,20 @@ def uct_search(
     shape = jax.eval_shape(model.reset, key)[1]  # of an observation
     most = model.max_steps if playout_steps is None else playout_steps
 
+    def action_values(tree: _Tree, node: Array) -> Array:
+        """Q of a node, `[A]`, 0 for what was not tried."""
+        totals = tree.totals[node]
+        if tree.chances is not None:
+            counts = tree.chances.counts[node]
+            later = jnp.where(counts > 0, counts * tree.chances.values[tree.children[node]], 0.0)
+            totals = totals + sign * discount * jnp.sum(later, axis=-1)
+        return totals / jnp.maximum(tree.visits[node], 1)
+
     def choose(tree: _Tree, node: Array) -> Array:
         """The action that UCB walks along."""
-        visits, totals = tree.visits[node], tree.totals[node]
-        times = jnp.maximum(visits, 1)
-        bonus = exploration * jnp.sqrt(jnp.log(jnp.maximum(jnp.sum(visits), 1)) / times)
-        bound = jnp.where(visits == 0, jnp.inf, totals / times + bonus)
+        visits = tree.visits[node]
+        bonus = exploration * jnp.sqrt(jnp.log(jnp.maximum(jnp.sum(visits), 1)) / jnp.maximum(visits, 1))
+        bound = jnp.where(visits == 0, jnp.inf, action_values(tree, node) + bonus)
         bound = jnp.where(tree.proven[node] == 1, jnp.inf, jnp.where(tree.proven[node] == -1, LEAST, bound))
         return jnp.argmax(jnp.where(allowed(_state_at(tree, node)), bound, -jnp.inf))
 
@@ -194,12 +225,47 @@ def uct_search(
         free = tree.children[node, action] == NONE
         grows = (walk.node == NONE) & (jnp.any(free) if identity is None else True)
         place = jnp.where(grows, tree.size, simulations + 1)  # out of bounds: dropped
+        parent = jnp.where(grows & jnp.any(free), node, simulations + 1)
         tree = tree._replace(
             states=jax.tree.map(lambda x, new: x.at[place].set(new, mode="drop"), tree.states, walk.state),
-            children=tree.children.at[jnp.where(grows, node, place), action, jnp.argmax(free)].set(place, mode="drop"),
+            children=tree.children.at[parent, action, jnp.argmax(free)].set(place, mode="drop"),
             size=tree.size + grows,
         )
-        return back_up(tree, walk, worth), None
+        tree = back_up(tree, walk, worth)
+        if tree.chances is None:
+            return tree, None
+        values = tree.chances.values.at[place].set(worth, mode="drop")
+        tree = tree._replace(chances=tree.chances._replace(values=values))
+        return maximize(tree, walk, jnp.where(grows, place, walk.node), worth), None
+
+    def maximize(tree: _Tree, walk: _Walk, end: Array, worth: Array) -> _Tree:
+        """Count the outcomes of every edge of the way and set V of the states it leaves from, the last one first.
+
+        `end` is the node that the walk has ended in; if there is none, `worth` is all there is to know of it. A loop of
+        fixed length: under vmap its tables are changed in place.
+        """
+        follows = jnp.roll(walk.path.node, -1).at[walk.steps - 1].set(end)
+
+        def upwards(tree: _Tree, edge: tuple[_Path, Array]) -> tuple[_Tree, None]:
+            (node, action, reward), child = edge
+            assert tree.chances is not None
+            counts, values = tree.chances
+            row = tree.children[node, action]
+            known, free = row == child, row == NONE
+            told_apart = (child != NONE) & jnp.any(known | free)
+            slot = jnp.where(jnp.any(known), jnp.argmax(known), jnp.argmax(free))
+            lost = jnp.where(told_apart, 0.0, jnp.where(child == NONE, worth, values[child]))
+            counted = jnp.where(told_apart, node, simulations + 1)  # out of bounds: dropped
+            counts = counts.at[counted, action, slot].add(1, mode="drop")
+            tree = tree._replace(
+                children=tree.children.at[counted, action, slot].set(child, mode="drop"),
+                totals=tree.totals.at[node, action].add(reward + sign * discount * lost, mode="drop"),
+                chances=_Chances(counts, values),
+            )
+            best = jnp.max(jnp.where(tree.visits[node] > 0, action_values(tree, node), -jnp.inf))
+            return tree._replace(chances=_Chances(counts, values.at[node].set(best, mode="drop"))), None
+
+        return jax.lax.scan(upwards, tree, (walk.path, follows), reverse=True)[0]
 
     def back_up(tree: _Tree, walk: _Walk, worth: Array) -> _Tree:
         """Add what was earned to every edge of the way, and write down what it proves as far as it proves anything.
@@ -227,14 +293,14 @@ def uct_search(
         edges = walk.path.node, walk.path.action
         return tree._replace(
             visits=tree.visits.at[edges].add(1, mode="drop"),
-            totals=tree.totals.at[edges].add(end.earned, mode="drop"),
+            totals=tree.totals.at[edges].add(end.earned, mode="drop") if backup == "mean" else tree.totals,
             proven=tree.proven.at[edges].set(end.proofs, mode="drop"),
         )
 
-    tree = _plant(state, number, outcomes, simulations)
+    tree = _plant(state, number, outcomes, simulations, backup)
     tree, _ = jax.lax.scan(simulate, tree, jax.random.split(key, simulations))
     visits = tree.visits[ROOT]
-    return Search(visits, tree.totals[ROOT] / jnp.maximum(visits, 1), tree.proven[ROOT], tree.size)
+    return Search(visits, action_values(tree, jnp.asarray(ROOT)), tree.proven[ROOT], tree.size)
 
 
 def uct(environment: Environment | Game, **settings: Any) -> Planner:
@@ -259,7 +325,7 @@ def _state_at(tree: _Tree, node: Array) -> EnvState:
     return jax.tree.map(lambda x: x[node], tree.states)
 
 
-def _plant(state: EnvState, actions: int, outcomes: int, simulations: int) -> _Tree:
+def _plant(state: EnvState, actions: int, outcomes: int, simulations: int, backup: Backup) -> _Tree:
     """A tree of its root, with room for a node per simulation."""
     size = simulations + 1
     states = jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x))), trees.strongly_typed(state))
@@ -270,6 +336,7 @@ def _plant(state: EnvState, actions: int, outcomes: int, simulations: int) -> _T
         totals=jnp.zeros((size, actions)),
         proven=jnp.zeros((size, actions), jnp.int32),
         size=jnp.ones((), jnp.int32),
+        chances=_Chances(jnp.zeros((size, actions, outcomes), jnp.int32), jnp.zeros(size)) if backup == "max" else None,
     )
 
 

@@ -91,6 +91,19 @@ SMALL_MODEL_POLICY_GRADIENT = {
     "replay_capacity": 64,
     "warm_up_steps": 16,
 }
+SMALL_ALPHAZERO = {
+    "simulations": 8,
+    "exploration": 2.5,
+    "temperature": 2.0,
+    "weight_decay": 0.5,
+    "num_envs": 4,
+    "steps_per_iteration": 8,
+    "updates_per_iteration": 2,
+    "batch_size": 16,
+    "replay_capacity": 64,
+    "max_gradient_norm": 0.05,
+    "widths": (8,),
+}
 SMALL_APG = {
     "num_envs": 4,
     "horizon": 8,
@@ -379,6 +392,14 @@ CASES: dict[str, Case] = {
         "Pendulum-v1",
         SMALL_MODEL_POLICY_GRADIENT | {"bootstrap": False, "probabilistic": False, "propagation": "mean"},
         idle=("critic_learning_rate", "trace_decay", "target_rate", "beta"),
+    "alphazero": Case(
+        "alphazero", "CartPole-v1", SMALL_ALPHAZERO, idle=("gumbel_scale",), wrong_environment="Pendulum-v1"
+    ),
+    "alphazero, Gumbel, self-play": Case(
+        "alphazero",
+        "game/tic_tac_toe",
+        SMALL_ALPHAZERO | {"search": "gumbel", "self_play": True, "considered_actions": 4},
+        idle=("exploration", "dirichlet_fraction", "dirichlet_alpha", "temperature"),
     ),
     "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
     "qt_opt": Case(

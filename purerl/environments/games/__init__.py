@@ -6,7 +6,7 @@
 from typing import Any
 
 from purerl.environments.games.connect_four import connect_four, random_connect_four_player
-from purerl.environments.games.game import Game, against, random_player
+from purerl.environments.games.game import Game, Match, against, random_player
 from purerl.environments.games.tic_tac_toe import (
     perfect_tic_tac_toe_player,
     random_tic_tac_toe_player,
@@ -16,6 +16,7 @@ from purerl.types import Environment, Policy
 
 __all__ = [
     "Game",
+    "Match",
     "against",
     "connect_four",
     "perfect_tic_tac_toe_player",
