@@ -295,18 +295,34 @@ CASES: dict[str, Case] = {
         "pets",
         "Pendulum-v1",
         SMALL_PETS,
+        idle=("temperature",),
         wrong_environment="CartPole-v1",
     ),
     "pets, two environments, TS1": Case(
         "pets",
         "Pendulum-v1",
         SMALL_PETS | {"propagation": "ts1", "num_envs": 2, "steps_per_iteration": 4, "activation": "tanh"},
+        idle=("temperature",),
     ),
     "pets, on the mean of deterministic networks": Case(
         "pets",
         "Pendulum-v1",
         SMALL_PETS | {"propagation": "mean", "probabilistic": False, "particles": 1},
-        idle=("beta",),
+        idle=("beta", "temperature"),
+    ),
+    "pets, whole plans of one network, fitted once, by random shooting": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS
+        | {"planner": "random_shooting", "plan_steps": 3, "refit": False}
+        | {"members": 1, "probabilistic": False, "particles": 1},
+        idle=("beta", "smoothing", "search_deviation", "temperature"),
+    ),
+    "pets, half a plan by MPPI": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS | {"planner": "mppi", "horizon": 4, "plan_steps": 2, "num_envs": 2, "steps_per_iteration": 4},
+        idle=("smoothing",),
     ),
     "npg": Case("npg", "Pendulum-v1", SMALL_TRPO | {"policy": "beta"}, idle=("backtrack_factor", "reward_clip")),
     "qt_opt": Case(
