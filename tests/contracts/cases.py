@@ -316,7 +316,8 @@ CASES: dict[str, Case] = {
         SMALL_PETS
         | {"planner": "random_shooting", "plan_steps": 3, "refit": False}
         | {"members": 1, "probabilistic": False, "particles": 1},
-        idle=("beta", "smoothing", "search_deviation", "temperature"),
+        # the model is that of random steps, whatever is planned for
+        idle=("beta", "smoothing", "search_deviation", "temperature", "discount"),
     ),
     "pets, half a plan by MPPI": Case(
         "pets",
