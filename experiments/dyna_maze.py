@@ -1,12 +1,22 @@
 """Planning with a remembered model: how many real steps it saves, and what happens when the world is no longer so.
 
-    python experiments/dyna_maze.py              # five minutes on two cores
+    python experiments/dyna_maze.py              # four minutes on two shared cores
     python experiments/dyna_maze.py --quick      # a minute, most of it compiling; the numbers are noisy
 
 Dyna maze (Sutton & Barto, 2018, figure 8.2): the more updates from the model follow a real step, the fewer real steps
 are needed to the goal. Blocking maze (example 8.2): when the wall moves, most runs of Dyna-Q keep walking against it;
 the bonus of Dyna-Q+ makes all of them find the new way. Shortcut maze (example 8.3): when a shorter way opens, Dyna-Q
 has no reason to look for it, and Dyna-Q+ has.
+
+Steps of episodes 2, 3, 10 and 25 (200 runs; standard errors 6 % without planning, 1 to 5 % with):
+
+    no planning           667    454   135    48      exactly expected of episode 2: 691
+    5 updates a step      159     75    19    16
+    50 updates a step      46     20    17    17      the shortest way has 14
+
+After the wall has moved all runs of Dyna-Q+ come back to the goal, and 40 % of those of Dyna-Q. In the last 500 steps
+of the shortcut maze Dyna-Q reaches the goal 27.5 times, as often as before (27.1), and Dyna-Q+ 39.7 times (23.9: what
+its curiosity costs where nothing changes).
 
 Every learner acts epsilon-greedily with epsilon 0.1, step size 0.1 and discount 0.95, and breaks ties at random.
 """
@@ -145,7 +155,7 @@ def draw(path: Path, dyna: Table, blocking: Table, shortcut: Table) -> None:
     figure.savefig(path, dpi=90)
 
 
-def main(quick: bool = False, seeds: int = 300, out: Path = Path("runs/experiments/dyna_maze")) -> None:
+def main(quick: bool = False, seeds: int = 200, out: Path = Path("runs/experiments/dyna_maze")) -> None:
     """Run the learners in the three mazes, print and draw what they do.
 
     Args:
