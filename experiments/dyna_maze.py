@@ -1,6 +1,6 @@
 """Planning with a remembered model: how many real steps it saves, and what happens when the world is no longer so.
 
-    python experiments/dyna_maze.py              # four minutes on two shared cores
+    python experiments/dyna_maze.py              # six minutes on two busy cores
     python experiments/dyna_maze.py --quick      # a minute, most of it compiling; the numbers are noisy
 
 Dyna maze (Sutton & Barto, 2018, figure 8.2): the more updates from the model follow a real step, the fewer real steps

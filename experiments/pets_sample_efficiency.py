@@ -1,6 +1,6 @@
 """Steps that a learned model saves: PETS against SAC on Pendulum, at an equal number of updates per step.
 
-    python experiments/pets_sample_efficiency.py                    # six minutes on two cores, most of it PETS planning
+    python experiments/pets_sample_efficiency.py                    # a quarter of an hour on two busy cores
     python experiments/pets_sample_efficiency.py --quick            # two minutes; too short to reach anything
     python experiments/pets_sample_efficiency.py --learners PETS    # a part; the figure shows all parts
 
@@ -19,7 +19,7 @@ Ten seeds from 100, none of which was looked at before; steps until arrived, by 
     SAC, as many           900  1100  2000   700  1400  2000   900  1600  1200  1300     median 1250
     SAC, 1 update         4300  5400  5900  4400  5100  4400  4700  5200  5400  6200     median 5150
 
-Every seed of PETS needs at most half of what any of the medians of SAC is, and of what SAC needs with the same seed.
+Every seed of PETS needs at most half of SAC's median, and at most half of what SAC needs with the same seed.
 Four starts are few, so a single evaluation jumps by 30 when one more of them is swung up at once. What PETS saves in
 steps it pays in planning: it took 4.5 times as long as SAC with as many updates.
 """

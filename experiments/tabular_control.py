@@ -1,6 +1,6 @@
 """Control with a table of action values: two claims of the textbook, on two problems.
 
-    python experiments/tabular_control.py              # two minutes on two cores
+    python experiments/tabular_control.py              # three minutes on two busy cores
     python experiments/tabular_control.py --quick      # under a minute, most of it compiling; the numbers are noisy
 
 Cliff walking (Sutton & Barto, 2018, example 6.6): Q-learning learns the values of the shortest way, along the cliff,
