@@ -159,7 +159,7 @@ def summary(numbers: dict[str, Any]) -> dict[str, Any]:
         "steps to threshold": {
             name: [None if np.isinf(x) else int(x) for x in steps] for name, steps in arrived.items()
         },
-        "median": {name: float(np.median(steps)) for name, steps in arrived.items()},
+        "median": {name: float(np.median(x)) if np.isfinite(np.median(x)) else None for name, x in arrived.items()},
     }
     for name, steps in arrived.items():
         if "PETS" in arrived and name != "PETS" and len(steps) == len(arrived["PETS"]):
