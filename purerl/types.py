@@ -151,6 +151,9 @@ class Planner(NamedTuple):
     plan: Callable[
         [Key, Memory, EnvState], tuple[Memory, Action]
     ]  # from a state of the model: the next plan, the action
+    plan_ahead: Callable[[Key, Memory, EnvState], tuple[Memory, Action]] | None = (
+        None  # the same search with all H actions `[H, ...]`, of planners whose plan is a sequence
+    )
 
 
 class Time(NamedTuple):

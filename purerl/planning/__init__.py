@@ -44,7 +44,7 @@ from purerl.planning.linear_quadratic import (
     quadratic,
     tracking,
 )
-from purerl.planning.mpc import Revealed, mpc, reveal_state, state_of
+from purerl.planning.mpc import Revealed, mpc, open_loop, reveal_state, state_of
 from purerl.planning.policy_guided_search import GuidedSearch, guided_search
 from purerl.planning.prediction import as_functions, mean_return, sequence_return
 from purerl.planning.shooting import cem, gradient_shooting, mppi, random_shooting
@@ -97,6 +97,7 @@ __all__ = [
     "modified_policy_iteration",
     "mpc",
     "mppi",
+    "open_loop",
     "optimal_backup",
     "policy_backup",
     "policy_evaluation",

@@ -13,7 +13,7 @@ import optax
 
 from purerl.environments.wrappers import unscale_action
 from purerl.planning.prediction import TerminalValue, mean_return, require_bounded
-from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Planner, Space
+from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Memory, Planner, Space
 
 Objective = Callable[[Key, EnvState, Array], Array]  # (key, state, sequences [N, H, ...]) -> what they earn [N]
 
@@ -33,13 +33,13 @@ def random_shooting(
     if isinstance(environment.action_space, Box):
         require_bounded("random_shooting", environment)
 
-    def plan(key: Key, memory: tuple[()], state: EnvState) -> tuple[tuple[()], Action]:
+    def plan_ahead(key: Key, memory: tuple[()], state: EnvState) -> tuple[tuple[()], Action]:
         draw_key, model_key = jax.random.split(key)
         actions = _draw(draw_key, environment.action_space, (samples, horizon))
         earned = mean_return(environment, model_key, state, actions, discount, value, particles)
-        return memory, actions[jnp.argmax(earned), 0]
+        return memory, actions[jnp.argmax(earned)]
 
-    return Planner(init=lambda key: (), plan=plan)
+    return _planner(lambda key: (), plan_ahead)
 
 
 def cem(
@@ -86,7 +86,7 @@ def cem(
         raise ValueError(f"cem needs 1 <= elites <= samples, got {elites} and {samples}")
     earn = _objective(environment, space, discount, value, particles)
 
-    def plan(key: Key, memory: Array, state: EnvState) -> tuple[Array, Action]:
+    def plan_ahead(key: Key, memory: Array, state: EnvState) -> tuple[Array, Action]:
         draw_key, model_key = jax.random.split(key)
         noise = jax.random.truncated_normal(draw_key, -2.0, 2.0, (iterations, samples, horizon, size))
 
@@ -103,9 +103,9 @@ def cem(
 
         start = memory if warm_start else jnp.zeros_like(memory)
         (mean, _), _ = jax.lax.scan(iterate, (start, jnp.full_like(start, deviation**2)), noise)
-        return shift(mean), unscale_action(space, mean[0])
+        return shift(mean), unscale_action(space, mean)
 
-    return Planner(init=lambda key: jnp.zeros((horizon, size)), plan=plan)
+    return _planner(lambda key: jnp.zeros((horizon, size)), plan_ahead)
 
 
 def mppi(
@@ -155,7 +155,7 @@ def mppi(
         _, mixed = jax.lax.scan(filter_one, jnp.zeros_like(noise[:, 0]), noise.swapaxes(0, 1))
         return mixed.swapaxes(0, 1)
 
-    def plan(key: Key, memory: Array, state: EnvState) -> tuple[Array, Action]:
+    def plan_ahead(key: Key, memory: Array, state: EnvState) -> tuple[Array, Action]:
         draw_key, model_key = jax.random.split(key)
         noise = deviation * jax.random.normal(draw_key, (iterations, samples, horizon, size))
 
@@ -170,9 +170,9 @@ def mppi(
             return mean + jnp.tensordot(weights, moved, axes=1), None
 
         mean, _ = jax.lax.scan(iterate, memory, noise)
-        return shift(mean), unscale_action(space, mean[0])
+        return shift(mean), unscale_action(space, mean)
 
-    return Planner(init=lambda key: jnp.zeros((horizon, size)), plan=plan)
+    return _planner(lambda key: jnp.zeros((horizon, size)), plan_ahead)
 
 
 def gradient_shooting(
@@ -197,7 +197,7 @@ def gradient_shooting(
     earn = _objective(environment, space, discount, value, particles)
     optimiser = optax.adam(step_size)
 
-    def plan(key: Key, memory: Array, state: EnvState) -> tuple[Array, Action]:
+    def plan_ahead(key: Key, memory: Array, state: EnvState) -> tuple[Array, Action]:
         draw_key, model_key = jax.random.split(key)
         others = jax.random.uniform(draw_key, (samples - 1, horizon, size), minval=-1.0, maxval=1.0)
         start = jnp.concatenate([memory[None], others])
@@ -212,9 +212,21 @@ def gradient_shooting(
 
         (actions, _), _ = jax.lax.scan(climb, (start, optimiser.init(start)), None, iterations)
         best = actions[jnp.argmax(earn(model_key, state, actions))]
-        return shift(best), unscale_action(space, best[0])
+        return shift(best), unscale_action(space, best)
 
-    return Planner(init=lambda key: jnp.zeros((horizon, size)), plan=plan)
+    return _planner(lambda key: jnp.zeros((horizon, size)), plan_ahead)
+
+
+def _planner(
+    init: Callable[[Key], Memory], plan_ahead: Callable[[Key, Memory, EnvState], tuple[Memory, Action]]
+) -> Planner:
+    """The planner that executes the first action of each plan."""
+
+    def plan(key: Key, memory: Memory, state: EnvState) -> tuple[Memory, Action]:
+        memory, actions = plan_ahead(key, memory, state)
+        return memory, actions[0]
+
+    return Planner(init, plan, plan_ahead)
 
 
 def _box(planner: str, environment: Environment) -> tuple[Box, int]:

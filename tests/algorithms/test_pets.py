@@ -99,6 +99,72 @@ def test_a_known_reward_is_not_learned():
     assert learned.model.output_mean.shape == (2,)
 
 
+SHOOTERS = ["cem", "random_shooting", "mppi"]
+
+
+@pytest.mark.parametrize("planner", SHOOTERS)
+def test_a_plan_is_executed_as_it_was_made(planner):
+    """Two steps an iteration, plans of four: what the first iteration leaves of its plan, the second executes."""
+    fields = {"planner": planner, "plan_steps": 4, "steps_per_iteration": 2, "max_rounds": 2}
+    algorithm = pets.make(corridor(), pets.Config(**SMALL | fields))
+    planned, done = trained(algorithm, 1, jax.random.key(0)), trained(algorithm, 2, jax.random.key(0))
+    assert planned.plans.left == 2
+    assert done.plans.left == 0
+    executed = remembered(algorithm, done).action[52:54]
+    np.testing.assert_array_equal(executed, planned.plans.actions[0, :2])
+    assert executed[0] != executed[1]
+
+
+def test_a_policy_does_not_look_before_its_plan_is_over():
+    algorithm = pets.make(corridor(), pets.Config(**SMALL | {"plan_steps": 3, "max_rounds": 4}))
+    policy = algorithm.policy(trained(algorithm, 1, jax.random.key(0)))
+    act = jax.jit(policy.act)
+
+    def actions(observations):
+        memory, acted = policy.init(jax.random.key(1)), []
+        for i, x in enumerate(observations):
+            memory, action = act(jax.random.key(i), memory, jnp.full(1, x))
+            acted.append(float(action[0]))
+        return acted
+
+    seen, moved = actions([-1.0, -1.0, -1.0, -1.0]), actions([-1.0, 4.0, 7.0, 4.0])
+    assert seen[:3] == moved[:3]
+    assert seen[3] != moved[3]
+
+
+@pytest.mark.parametrize(("plan_steps", "left"), [(4, 0), (3, 2)])
+def test_a_reset_ends_the_plan(plan_steps, left):
+    """The warm-up ends two steps into an episode of 12. Of 14 more, the tenth ends it, and four begin plans anew."""
+    fields = {"plan_steps": plan_steps, "steps_per_iteration": 14, "warm_up_steps": 14, "replay_capacity": 98}
+    state = trained(pets.make(corridor(), pets.Config(**SMALL | fields | {"max_rounds": 1})), 1, jax.random.key(0))
+    assert state.plans.left == left
+
+
+def test_without_refit_the_model_stays_as_the_warm_up_left_it():
+    """The floats and keys of two runs are the same, so their first models are, too."""
+
+    def model(refit: bool, iterations: int):
+        algorithm = pets.make(corridor(), pets.Config(**SMALL | {"refit": refit, "max_rounds": 2}))
+        return jax.tree.leaves(trained(algorithm, iterations, jax.random.key(0)).model)
+
+    once, later, fitted_again = model(False, 1), model(False, 3), model(True, 1)
+    assert all(np.array_equal(a, b) for a, b in zip(once, later, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(once, fitted_again, strict=True))
+
+
+@pytest.mark.parametrize("fields", [{"planner": "mppi", "temperature": 0.1}, {"planner": "random_shooting"}])
+def test_every_planner_goes_where_the_reward_is(fields):
+    environment = corridor()
+    algorithm = pets.make(environment, pets.Config(**SMALL | fields))
+    state = trained(algorithm, 4, jax.random.key(0))
+    play = jax.jit(lambda key: evaluate(algorithm.policy(state), environment, key, episodes=16).returns)
+    assert np.mean(np.asarray(play(jax.random.key(1)))) > -6.0
+
+
+def test_random_shooting_has_no_elites():
+    pets.make(corridor(), pets.Config(**SMALL | {"planner": "random_shooting", "elites": 100}))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -106,6 +172,10 @@ def test_a_known_reward_is_not_learned():
         ({"warm_up_steps": 5}, "at least 10"),
         ({"elites": 100}, "must not exceed samples"),
         ({"smoothing": 1.5}, "smoothing"),
+        ({"plan_steps": 5}, r"plan_steps \(5\) must not exceed horizon \(4\)"),
+        ({"plan_steps": 0}, "plan_steps must be > 0"),
+        ({"planner": "grid"}, "planner must be one of 'cem', 'random_shooting', 'mppi'"),
+        ({"planner": "mppi", "temperature": 0.0}, "temperature must be > 0"),
     ],
 )
 def test_bad_fields_are_refused(fields, message):

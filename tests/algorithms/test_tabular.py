@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import tabular_control
+from experiments import dyna_maze, tabular_control
 from purerl import make, train
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.environments import finite
@@ -405,16 +405,16 @@ def test_the_first_episodes_of_the_dyna_maze_are_walks():
     ],
 )
 def test_planning_needs_fewer_real_steps(updates, runs, expected):
-    steps = tabular_control.dyna_maze(runs, planning=(updates,))[str(updates)].mean(0)
+    steps = dyna_maze.dyna_maze(runs, planning=(updates,))[str(updates)].mean(0)
     for episode, value in expected.items():
         assert steps[episode - 1] == pytest.approx(value, rel=0.1), episode
 
 
 def test_the_bonus_finds_the_way_around_a_moved_wall():
-    goals = tabular_control.blocking_maze(40)
-    share = {name: tabular_control.recovered(x).mean() for name, x in goals.items()}
-    assert share["dyna_q_plus"] >= 0.95
-    assert share["dyna_q"] <= 0.6
+    goals = dyna_maze.blocking_maze(40)
+    share = {name: dyna_maze.recovered(x).mean() for name, x in goals.items()}
+    assert share["Dyna-Q+"] >= 0.95
+    assert share["Dyna-Q"] <= 0.6
 
 
 @pytest.mark.parametrize(

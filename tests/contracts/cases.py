@@ -361,18 +361,35 @@ CASES: dict[str, Case] = {
         "pets",
         "Pendulum-v1",
         SMALL_PETS,
+        idle=("temperature",),
         wrong_environment="CartPole-v1",
     ),
     "pets, two environments, TS1": Case(
         "pets",
         "Pendulum-v1",
         SMALL_PETS | {"propagation": "ts1", "num_envs": 2, "steps_per_iteration": 4, "activation": "tanh"},
+        idle=("temperature",),
     ),
     "pets, on the mean of deterministic networks": Case(
         "pets",
         "Pendulum-v1",
         SMALL_PETS | {"propagation": "mean", "probabilistic": False, "particles": 1},
-        idle=("beta",),
+        idle=("beta", "temperature"),
+    ),
+    "pets, whole plans of one network, fitted once, by random shooting": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS
+        | {"planner": "random_shooting", "plan_steps": 3, "refit": False}
+        | {"members": 1, "probabilistic": False, "particles": 1},
+        # the model is that of random steps, whatever is planned for
+        idle=("beta", "smoothing", "search_deviation", "temperature", "discount"),
+    ),
+    "pets, half a plan by MPPI": Case(
+        "pets",
+        "Pendulum-v1",
+        SMALL_PETS | {"planner": "mppi", "horizon": 4, "plan_steps": 2, "num_envs": 2, "steps_per_iteration": 4},
+        idle=("smoothing",),
     ),
     "model_policy_gradient": Case(
         "model_policy_gradient",
@@ -392,6 +409,7 @@ CASES: dict[str, Case] = {
         "Pendulum-v1",
         SMALL_MODEL_POLICY_GRADIENT | {"bootstrap": False, "probabilistic": False, "propagation": "mean"},
         idle=("critic_learning_rate", "trace_decay", "target_rate", "beta"),
+    ),
     "alphazero": Case(
         "alphazero", "CartPole-v1", SMALL_ALPHAZERO, idle=("gumbel_scale",), wrong_environment="Pendulum-v1"
     ),

@@ -10,7 +10,7 @@ import pytest
 
 from purerl import evaluate, make
 from purerl.planning import prediction, shooting
-from purerl.planning.mpc import mpc, reveal_state, state_of
+from purerl.planning.mpc import mpc, open_loop, reveal_state, state_of
 from purerl.planning.prediction import as_functions, mean_return, sequence_return
 from purerl.planning.shooting import cem, gradient_shooting, mppi, random_shooting
 from purerl.planning.trajectory_planners import collocation_planner, ilqr_planner
@@ -218,6 +218,36 @@ def test_a_wrong_mass_costs_little_when_planning_anew_at_every_step():
     policy = mpc(ilqr_planner(believed, horizon=20, iterations=10))
     play = jax.jit(lambda key: evaluate(policy, played, key, episodes=12).returns, compiler_options=AS_USERS)
     assert np.mean(play(jax.random.key(0))) > -260
+
+
+@pytest.mark.parametrize("name", ["random_shooting", "cem", "mppi", "gradient_shooting"])
+def test_open_loop_executes_the_plan_and_searches_on_from_where_it_ended(name):
+    """Two steps of a plan, then a search that starts from it, moved by two; the same plans made by hand."""
+    environment = target(2, -3.0, 3.0)
+    planner = PLANNERS[name](environment, horizon=5)
+    assert planner.plan_ahead is not None
+    keys, now = jax.random.split(jax.random.key(0), 4), jnp.asarray([0.0, 1.0, 2.0, 3.0])
+    left, first = planner.plan_ahead(keys[0], planner.init(keys[0]), now[0])
+    _, second = planner.plan_ahead(keys[2], jax.tree.map(shooting.shift, left), now[2])
+
+    executing = open_loop(planner, 2, environment.action_space)
+    memory, executed = executing.init(keys[0]), []
+    for key, state in zip(keys, now, strict=True):
+        memory, action = executing.plan(key, memory, state)
+        executed.append(action)
+    np.testing.assert_array_equal(jnp.stack(executed), jnp.concatenate([first[:2], second[:2]]))
+    np.testing.assert_array_equal(planner.plan(keys[0], planner.init(keys[0]), now[0])[1], first[0])
+
+
+def test_open_loop_refuses_what_it_cannot_execute():
+    environment = target(1)
+    with pytest.raises(TypeError, match="plans are sequences"):
+        open_loop(ilqr_planner(environment, horizon=3), 2, environment.action_space)
+    with pytest.raises(ValueError, match="steps >= 1, got 0"):
+        open_loop(cem(environment, horizon=3), 0, environment.action_space)
+    planner = open_loop(cem(environment, horizon=3), 4, environment.action_space)
+    with pytest.raises(ValueError, match="cannot execute 4 steps of plans of 3"):
+        planner.plan(jax.random.key(0), planner.init(jax.random.key(0)), jnp.zeros(()))
 
 
 def test_what_is_revealed_is_where_the_environment_is():

@@ -7,17 +7,23 @@ There is no policy network and no value. An iteration acts for a while, and refi
     learn    every member fits the change of the observation, and the reward, on its own bootstrap sample
 
 `propagation` says how particles meet the members: "ts1" another one at every step, "ts_infinity" one for good; "mean"
-forgets what is not known. With one member and without `probabilistic` it is model-predictive control on a
-deterministic network (Nagabandi et al., 2018), which exploits the model's errors.
+forgets what is not known.
+
+With `members=1` and `probabilistic=False` it plans on a deterministic network (Nagabandi et al., 2018), whose errors
+plans exploit. The textbook has three versions of that. In v0.5 (`refit=False, plan_steps=horizon`) the model is fitted
+once, to random steps, and every plan is executed to its end. v1.0 (`refit=True`) refits it to what its plans led to,
+and v1.5 (`plan_steps=1` as well) plans anew at every step. The paper has `planner="random_shooting"`.
 
 A known reward and a known termination are better than learned ones: `make(environment, config, reward, termination)`.
 Termination is not learned; for environments whose episodes end early it must be given, or plans go on after the fall.
 
 Chua, K. et al. (2018), "Deep reinforcement learning in a handful of trials using probabilistic dynamics models".
+Nagabandi, A. et al. (2018), "Neural network dynamics for model-based deep reinforcement learning with model-free
+fine-tuning".
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +37,8 @@ from purerl.experience import example_step
 from purerl.models.ensemble import EnsembleConfig, EnsembleState, Fit, make_ensemble
 from purerl.models.learned_environment import Propagation, Reward, Termination, imagine_from, learned_environment
 from purerl.networks.torsos import Activation
-from purerl.planning.mpc import mpc
-from purerl.planning.shooting import cem
+from purerl.planning.mpc import mpc, open_loop
+from purerl.planning.shooting import cem, mppi, random_shooting
 from purerl.replay import Replay, ReplayState, uniform_replay
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Planner, Policy, Time
 
@@ -41,18 +47,24 @@ from purerl.types import Algorithm, Array, Environment, Key, Metrics, Planner, P
 class Config:
     """Floats are swept by one program; every other field chooses a program."""
 
+    planner: Literal["cem", "random_shooting", "mppi"] = "cem"
+    """What searches: the cross-entropy method, the best of uniform draws, or path integrals."""
     horizon: int = 20
     """H, steps of a plan."""
+    plan_steps: int = 1
+    """How many of them are executed before the next plan, at most H; 1 is model-predictive control."""
     samples: int = 200
-    """Sequences per iteration of the cross-entropy method."""
+    """Sequences per iteration of the search."""
     elites: int = 20
-    """How many of them the next Gaussian is fitted to."""
+    """How many of them the next Gaussian of the cross-entropy method is fitted to."""
     search_iterations: int = 5
-    """Of drawing and fitting."""
+    """Of drawing and fitting, or averaging; random shooting has one."""
     smoothing: float = 0.1
-    """How much of the old Gaussian is kept, in [0, 1]."""
+    """How much of the old Gaussian the cross-entropy method keeps, in [0, 1]."""
     search_deviation: float = 0.5
-    """Deviation of the first Gaussian, in units of half the box, > 0."""
+    """Deviation of the first Gaussian, and of the noise of MPPI, in units of half the box, > 0."""
+    temperature: float = 1.0
+    """lambda of MPPI, in units of return, > 0."""
     particles: int = 5
     """Imagined futures that a sequence is judged by."""
     propagation: Propagation = "ts_infinity"
@@ -79,6 +91,8 @@ class Config:
     """Updates between two looks at the held-out error."""
     max_rounds: int = 20
     """At most so many in one fit."""
+    refit: bool = True
+    """Fit again after every iteration; otherwise only once, to the warm-up."""
     num_envs: int = 1
     """Environments stepped side by side."""
     steps_per_iteration: int = 100
@@ -126,10 +140,8 @@ def make(
         imagined = learned_environment(
             environment, ensemble, model, nowhere, reward, termination, config.propagation, gather=True
         )
-        return cem(
-            imagined, config.horizon, config.samples, config.elites, config.search_iterations, config.smoothing,
-            config.search_deviation, discount=config.discount, particles=config.particles,
-        )  # fmt: skip
+        search = search_in(imagined, config)
+        return search if config.plan_steps == 1 else open_loop(search, config.plan_steps, environment.action_space)
 
     def write(state: State, key: Key, written: Array, random: bool) -> State:
         """Act in every environment for `steps_per_iteration` steps and remember them as block number `written`."""
@@ -180,12 +192,14 @@ def make(
         act_key, fit_key = jax.random.split(jax.random.fold_in(state.key, time.iteration))
         state = state.replace(environments=state.environments.clear_statistics())
         state = write(state, act_key, warm_up_blocks + time.iteration, random=False)
-        state, report = learn(state, fit_key, warm_up_blocks + time.iteration + 1)
-        metrics = {
-            "model_error": jnp.mean(report.held_out_error),
-            "model_loss": report.loss,
-            "fit_rounds": report.rounds.astype(jnp.float32),
-        }
+        metrics = {}
+        if config.refit:
+            state, report = learn(state, fit_key, warm_up_blocks + time.iteration + 1)
+            metrics = {
+                "model_error": jnp.mean(report.held_out_error),
+                "model_loss": report.loss,
+                "fit_rounds": report.rounds.astype(jnp.float32),
+            }
         return state, metrics | state.environments.statistics.metrics()
 
     def policy(state: State, greedy: bool = True) -> Policy:
@@ -202,6 +216,23 @@ def make(
         env_steps_per_iteration=block,
         env_steps_of_init=warm_up_blocks * block,
     )
+
+
+def search_in(imagined: Environment, config: Config) -> Planner:
+    """The planner of the fields, which plans in `imagined`."""
+    if config.planner == "random_shooting":
+        return random_shooting(
+            imagined, config.horizon, config.samples, discount=config.discount, particles=config.particles
+        )
+    if config.planner == "mppi":
+        return mppi(
+            imagined, config.horizon, config.samples, config.search_iterations, config.temperature,
+            config.search_deviation, discount=config.discount, particles=config.particles,
+        )  # fmt: skip
+    return cem(
+        imagined, config.horizon, config.samples, config.elites, config.search_iterations, config.smoothing,
+        config.search_deviation, discount=config.discount, particles=config.particles,
+    )  # fmt: skip
 
 
 def ensemble_config(config: Config, learn_reward: bool) -> EnsembleConfig:
@@ -234,8 +265,9 @@ def check(config: Config, environment: Environment) -> None:
     check_config(
         config,
         positive=(
-            "horizon", "samples", "elites", "search_iterations", "search_deviation", "particles", "members",
-            "learning_rate", "model_batch_size", "updates_per_round", "max_rounds", "num_envs", "steps_per_iteration",
+            "horizon", "plan_steps", "samples", "elites", "search_iterations", "search_deviation", "temperature",
+            "particles", "members", "learning_rate", "model_batch_size", "updates_per_round", "max_rounds", "num_envs",
+            "steps_per_iteration",
         ),
         non_negative=("weight_decay",),
         fraction=("smoothing", "discount", "beta"),
@@ -247,5 +279,9 @@ def check(config: Config, environment: Environment) -> None:
             f"{name}: warm_up_steps ({config.warm_up_steps}) must be at least 10, for a first fit, and fit into "
             f"replay_capacity ({config.replay_capacity})"
         )
-    if config.elites > config.samples:
+    if config.plan_steps > config.horizon:
+        raise ValueError(
+            f"{name}: plan_steps ({config.plan_steps}) must not exceed horizon ({config.horizon}): a plan has no more"
+        )
+    if config.planner == "cem" and config.elites > config.samples:
         raise ValueError(f"{name}: elites ({config.elites}) must not exceed samples ({config.samples})")
