@@ -39,7 +39,7 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "brax/inverted_pendulum": Task({"mbpo": 4_000, "sac": 12_000}, 900.0, 4, {}, {"backend": "spring"}),
+    "brax/inverted_pendulum": Task({"mbpo": 4_000, "sac": 12_000}, 900.0, 4, {}, {"backend": "generalized"}),
     "Pendulum-v1": Task({"mbpo": 4_000, "sac": 12_000}, -200.0, 32, {}),
 }
 SHARED: dict[str, Any] = {
@@ -49,6 +49,7 @@ SHARED: dict[str, Any] = {
     "widths": (64, 64),
     "critic_widths": (64, 64),
     "learning_rate": 1e-3,
+    "target_rate": 0.02,
 }
 MODEL: dict[str, Any] = {"rollouts": 500, "members": 5, "elites": 4, "model_widths": (64, 64)}
 MANY = {"update_to_data": (10, 1)}

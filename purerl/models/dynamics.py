@@ -30,6 +30,7 @@ from purerl.planning.trajectory_optimization import ilqr
 from purerl.types import Action, Array, Box, Environment, EnvState, Key, Observation, Timestep
 
 ModelState = Any
+ROUNDING = 1e-5  # of the variance of what is predicted: less than this cannot be told from none
 Remembered = Any  # a Step with its successor and, where a model asks for them, its place in the episode and the state
 
 
@@ -213,7 +214,10 @@ def linear_dynamics(
         error = weight @ jnp.square(steps.successor - at.mean(steps.observation, steps.action))
         total = weight @ jnp.square(change - (weight @ change) / jnp.sum(weight))
         known = network.fit(model.reward, key, as_transitions(steps), jnp.sum(valid))[0] if network else None
-        model = model.replace(dynamics=dynamics, noise=root_of(dynamics.covariance), low=low, high=high, reward=known)
+        share = weight / jnp.sum(weight)
+        variance = share @ jnp.square(steps.successor - share @ steps.successor)
+        noise = root_of(dynamics.covariance, ROUNDING * variance)
+        model = model.replace(dynamics=dynamics, noise=noise, low=low, high=high, reward=known)
         if control_iterations:
             model = model.replace(controller=controller(model, steps, weight))
         return model, jnp.mean(error / jnp.maximum(total, 1e-12))
@@ -289,10 +293,10 @@ def linear_dynamics(
     )
 
 
-def root_of(covariance: Array) -> Array:
-    """S with `S S' = covariance` `[..., n, n]`; directions without variance stay without."""
+def root_of(covariance: Array, floor: float | Array = 0.0) -> Array:
+    """S with `S S' = covariance` `[..., n, n]`; what has no variance above `floor` has none."""
     factor = positive_definite.factorize(covariance)
-    return factor.lower * jnp.sqrt(jnp.maximum(factor.pivots, 0.0))[..., None, :]
+    return factor.lower * jnp.sqrt(jnp.where(factor.pivots > floor, factor.pivots, 0.0))[..., None, :]
 
 
 def as_transitions(steps: Remembered) -> Transitions:

@@ -337,6 +337,7 @@ CASES: dict[str, Case] = {
         SMALL_ONE_NETWORK | SMALL_MODEL | {"rollouts_per_step": 1, "rollout_length": 2, "control_iterations": 2},
         idle=PRIORITIES,
         wrong_environment="CartPole-v1",
+        iterations=8,
     ),
     "mba, in the true model": Case(
         "mba",
@@ -348,14 +349,14 @@ CASES: dict[str, Case] = {
         "mve",
         "Pendulum-v1",
         SMALL_CONTINUOUS | SMALL_MODEL | {"horizon": 2, "noise_end": 0.2},
-        idle=(*PRIORITIES, *HINDSIGHT, "target_noise", "target_noise_clip"),
+        idle=(*PRIORITIES, *HINDSIGHT, "target_noise_clip"),
         wrong_environment="CartPole-v1",
     ),
     "mve, weighted": Case(
         "mve",
         "Pendulum-v1",
         SMALL_CONTINUOUS | SMALL_MODEL | {"horizon": 2, "noise_end": 0.2, "weighting": "inverse_variance"},
-        idle=(*PRIORITIES, *HINDSIGHT),
+        idle=(*PRIORITIES, *HINDSIGHT, "target_noise_clip"),
     ),
     "pets": Case(
         "pets",
