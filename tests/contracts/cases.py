@@ -334,10 +334,12 @@ CASES: dict[str, Case] = {
     "mba, with a controller": Case(
         "mba",
         "goal/four_goals",
-        SMALL_ONE_NETWORK | SMALL_MODEL | {"rollouts_per_step": 1, "rollout_length": 2, "control_iterations": 2},
-        idle=PRIORITIES,
+        SMALL_ONE_NETWORK
+        | SMALL_MODEL
+        | {"rollouts_per_step": 1, "rollout_length": 2, "control_iterations": 2}
+        | {"ridge": 0.1, "neighbours": 30},
+        idle=(*PRIORITIES, "control_probability", "control_temperature"),  # no second episode begins
         wrong_environment="CartPole-v1",
-        iterations=8,
     ),
     "mba, in the true model": Case(
         "mba",
