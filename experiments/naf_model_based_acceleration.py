@@ -10,6 +10,17 @@ or not at all; exploring with the iLQG controller of these models brings little;
 off ends lower. Five updates are made for every real step, and with imagination five more on what was imagined, so the
 baseline to beat is NAF with ten. A seed has solved a task at the first evaluation whose mean greedy return is at least
 the threshold. Everything else is shared: networks, batches, noise, warm-up.
+
+Measured so far are three variants on two tasks, five seeds each: seeds that solve it, and the median of their steps,
+
+                          peg insertion     cart-pole swing-up
+    NAF, 10 updates       5    1900         3   11900
+    + true model          5    1400         4    7900
+    + linear models       5    2400         0       -
+
+so a perfect model makes NAF 1.4 and 1.5 times as fast and the linear models do not: on the peg they cost steps, and on
+the cart-pole they are ahead after 5000 steps (a median return of 110 against 36) and get no further, as imagination
+that is never switched off is said to. Nothing was tuned for imagination.
 """
 
 import json
