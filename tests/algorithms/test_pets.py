@@ -99,7 +99,7 @@ def test_a_known_reward_is_not_learned():
     assert learned.model.output_mean.shape == (2,)
 
 
-SHOOTERS = ["cem", "random_shooting", "mppi"]
+SHOOTERS = ["cem", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random_shooting", "mppi"))]
 
 
 @pytest.mark.parametrize("planner", SHOOTERS)

@@ -459,18 +459,25 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "r2d2, shared, LSTM",
     "apg, without a value",
     "model_policy_gradient, likelihood ratio, two environments",
-    "model_policy_gradient, without a value, deterministic",
     "a2c",
     "npg",
     "reinforce, off policy",
     "td3, in hindsight",
 )
-# One process runs all tests of a case, so that its agents are compiled and trained once.
-EVERY_CASE = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES]
-DIFFERENT_LOOPS = [
-    pytest.param(name, marks=[pytest.mark.xdist_group(name)] + [pytest.mark.slow] * (name in SAME_LOOP))
-    for name in CASES
-]
+IN_BETWEEN = (  # what other cases do, put together in another way: all contracts of theirs are slow tests
+    "model_policy_gradient, without a value, deterministic",
+    "mve",
+    "pets, two environments, TS1",
+)
+
+
+def marked(name: str, slow: tuple[str, ...]) -> Any:
+    """A case as a parameter. One process runs all its tests, so that its agents are compiled and trained once."""
+    return pytest.param(name, marks=[pytest.mark.xdist_group(name)] + [pytest.mark.slow] * (name in slow))
+
+
+EVERY_CASE = [marked(name, IN_BETWEEN) for name in CASES]
+DIFFERENT_LOOPS = [marked(name, SAME_LOOP + IN_BETWEEN) for name in CASES]
 assert {case.algorithm for case in CASES.values()} == set(ALGORITHMS), "every algorithm in the table needs a case here"
 
 

@@ -51,6 +51,7 @@ CLAIMS = [
     Claim("td3", "MountainCarContinuous-v0", 90.0, 7),
     Claim("naf", "Pendulum-v1", -180.0, 8),
     Claim("qt_opt", "Pendulum-v1", -180.0, 8),
+    Claim("mbpo", "Pendulum-v1", -200.0, 8),
     Claim("ppo", "MountainCar-v0", -120.0, 7),
     Claim("dqn", "Catch-bsuite", 1.0, 8),
     Claim("dqn", "MountainCar-v0", -120.0, 7),
