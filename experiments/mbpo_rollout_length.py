@@ -8,6 +8,16 @@ The claims of Janner et al. (2019): one imagined step is enough to learn several
 steps are worse while the model is young, and the gain is not that of making more updates, which SAC with as many per
 step shows. A seed has solved a task at the first evaluation whose mean greedy return is at least the threshold; steps
 count those of the warm-up. All share networks, batches, replay and warm-up; MBPO's termination and reward are learned.
+
+Four variants on the inverted pendulum are measured so far, five seeds each: steps until it is solved (median, range),
+
+    SAC, 1 update      4750 (4500 to 5750)      MBPO, 1 step       1250 (1250 to 1500)
+    SAC, 10 updates    1000 (1000 to 1250)      MBPO, 25 steps     1000 (1000 to 4000)
+
+MBPO needs 3.8 times fewer steps than SAC with one update per step, and no fewer than SAC with as many updates: on this
+task the gain is that of the updates. The dynamics must be seen: on the spring backend, whose state is more than what is
+observed, the ensemble leaves a quarter of the changes unexplained, and neither MBPO nor SAC solved it in 4000 and
+12,000 steps.
 """
 
 import json
@@ -19,7 +29,7 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from purerl import load, make
 from purerl.host.compilation import compiler_options
@@ -150,13 +160,13 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
             part = parts[variant]
             low, middle, high = np.percentile(np.array(part["returns"]), [25, 50, 75], axis=0)
             panel.fill_between(part["steps"], low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
-            dash = "--" if variant.startswith("SAC") else "-"
+            dash = (0, (4, 3)) if variant.startswith("SAC") else "-"
             (handles[variant],) = panel.plot(part["steps"], middle, color=COLOURS[i], linestyle=dash)
         panel.axhline(TASKS[name].threshold, color="0.4", linestyle=":", linewidth=1)
         panel.set(title=name, xlabel="environment steps", ylabel="greedy return", xscale="log")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-        panel.xaxis.set_minor_formatter(EngFormatter(sep=""))
-        panel.tick_params(axis="x", which="minor", labelsize=7)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25, linewidth=0.6)
     order = [variant for variant in VARIANTS if variant in handles]
