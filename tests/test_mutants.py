@@ -343,7 +343,7 @@ MUTANTS = [
     (imagination, "reward + goes_on * after[0],", "reward + after[0],", check_expansion),
     (imagination, "trust = 1.0 / (variance + 1e-8)", "trust = variance", check_weighting),
     (imagination, "alive & ~timestep.terminated), row", "alive), row", check_dreams),
-    (imagination, "(written * block - 1 - order) % capacity", "order % capacity", check_dreams),
+    (imagination, "((written % blocks) * block - 1 - order) % capacity", "order % capacity", check_dreams),
     (tree_search, "best = jnp.max(", "best = jnp.min(", test_tree_search.check_lake),
     (tree_search, "counts * tree.chances.values", "tree.chances.values", test_tree_search.check_lake),
     (policy_guided_search, "-discount if game else discount", "discount", test_alphazero.check_signs),

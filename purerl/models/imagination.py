@@ -12,7 +12,7 @@ Three uses of one model, in any combination, for every learner whose interaction
     weighting   or mixes the targets of all H with the inverse of their variance over models and critics (STEVE; Buckman
                 et al., 2018), so that a bad model is not believed
 
-Imagined steps after a termination weigh 0, and so do those that are not finite.
+Imagined steps after a termination weigh 0, and in fiction so do those that are not finite.
 
 Sutton, R. (1990), "Integrated architectures for learning, planning, and reacting". Gu, S. et al. (2016), "Continuous
 deep Q-learning with model-based acceleration". Feinberg, V. et al. (2018), "Model-based value expansion". Buckman, J.
@@ -122,15 +122,16 @@ def imagining(
     if plan.weighting == "inverse_variance" and plan.expansion and model.members == 1:
         raise ValueError("weighting by inverse variance compares the members of a model, but this model has one only")
     memory = fictional_replay(plan, environment) if plan.rollouts else None
+    blocks = capacity // block
 
     def active(time: Time) -> Array:
-        return jnp.ones((), bool) if plan.until == 0 else time.iteration * block < plan.until
+        return jnp.ones((), bool) if plan.until == 0 else time.iteration < -(-plan.until // block)
 
     def init(key: Key) -> ImaginationState:
         return ImaginationState(model.init(key), memory.init() if memory else None, jnp.zeros(()))
 
     def fit(state: ImaginationState, key: Key, stored: ReplayState, written: Array) -> ImaginationState:
-        filled = jnp.minimum(written * block, capacity)
+        filled = jnp.minimum(written, blocks) * block
         order = jnp.arange(min(model.newest or capacity, capacity))
         slots = newest(written, order) if model.newest else order
         fitted, error = model.fit(state.model, key, replay.read(stored, slots), order < filled)
@@ -138,7 +139,7 @@ def imagining(
 
     def newest(written: Array, order: Array) -> Array:
         """Where the step lies that has `order` newer ones."""
-        return (written * block - 1 - order) % capacity
+        return ((written % blocks) * block - 1 - order) % capacity
 
     def length(time: Time) -> Array:
         """How long a rollout is now."""
@@ -155,7 +156,7 @@ def imagining(
         state = jax.lax.cond(due, lambda: fit(state, fit_key, stored, written), lambda: state)
         if memory is None:
             return state
-        filled = jnp.minimum(written * block, min(plan.recent or capacity, capacity))
+        filled = jnp.minimum(jnp.minimum(written, blocks) * block, plan.recent or capacity)
         order = jax.random.bits(start_key, (plan.rollouts,)) % filled.astype(jnp.uint32)
         starts: Step = replay.read(stored, newest(written, order.astype(jnp.int32)))
         world = model.environment(state.model)
