@@ -22,6 +22,7 @@ observed, the ensemble leaves a quarter of the changes unexplained, and neither 
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ import numpy as np
 import tyro
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from purerl import load, make
+from purerl import Algorithm, load, make
 from purerl.host.compilation import compiler_options
 from purerl.report.pictures.learning_curve import COLOURS
 from purerl.report.statistics import Estimate, estimate, final_score, in_words
@@ -104,37 +105,44 @@ def main(
             numbers.setdefault(name, {})[variant] = part
             print(f"{name:22} {variant:20} {summary(part)}; {part['seconds']:.0f} s", flush=True)
             file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    draw(numbers, out / "figure.png")
+    dashed = [variant for variant in VARIANTS if variant.startswith("SAC")]
+    draw(numbers, tuple(VARIANTS), dashed, out / "figure.png", scale="log")
     print(f"figure: {out / 'figure.png'}")
 
 
 def learn(name: str, variant: str, seeds: int, every: int, total_steps: int) -> dict[str, Any]:
-    """Greedy returns of all seeds, which are one program, over a training, and the steps to the threshold."""
-    began, task = time.perf_counter(), TASKS[name]
-    learner, settings = VARIANTS[variant]
+    """A variant on a task."""
+    task, (learner, settings) = TASKS[name], VARIANTS[variant]
     module, environment = load(learner), make(name, **task.parameters)
     fields = SHARED | task.shared | settings
     block = fields["steps_per_iteration"]
     one = module.make(environment, module.Config(**fields, replay_capacity=-(-total_steps // block) * block))
-    iterations = (total_steps - one.env_steps_of_init) // one.env_steps_per_iteration
-    evaluations = iterations * block // every
+    evaluations = (total_steps - one.env_steps_of_init) // every
+    keys = jax.random.split(jax.random.key(100), seeds)
+    return measure(one, keys, every // block, evaluations, task.episodes, task.threshold)
+
+
+def measure(
+    one: Algorithm, keys: jax.Array, every: int, evaluations: int, episodes: int, threshold: float
+) -> dict[str, Any]:
+    """Greedy returns of all seeds, which are one program, every so many iterations, and steps to the threshold."""
+    began = time.perf_counter()
 
     def returns(key: jax.Array) -> jax.Array:
-        plan = EvaluationPlan(episodes=task.episodes)
-        result = train(one, key, evaluations * (every // block), evaluate_every=every // block, plan=plan)
+        plan = EvaluationPlan(episodes=episodes)
+        result = train(one, key, every * evaluations, evaluate_every=every, plan=plan)
         assert result.evaluations is not None
         return result.evaluations.returns
 
-    keys = jax.random.split(jax.random.key(100), seeds)
     earned = np.asarray(jax.jit(jax.vmap(returns), compiler_options=compiler_options())(keys))
-    steps = one.env_steps_of_init + every * np.arange(1, evaluations + 1)
+    steps = one.env_steps_of_init + every * one.env_steps_per_iteration * np.arange(1, evaluations + 1)
     curves, final = earned.mean(axis=-1), estimate(final_score(earned)[:, None])
     return {
-        "threshold": task.threshold,
+        "threshold": threshold,
         "steps": steps.tolist(),
         "returns": curves.round(1).tolist(),
         "steps to threshold": [
-            int(steps[np.argmax(reached)]) if reached.any() else None for reached in curves >= task.threshold
+            int(steps[np.argmax(reached)]) if reached.any() else None for reached in curves >= threshold
         ],
         "final return": final._asdict(),
         "seconds": round(time.perf_counter() - began, 1),
@@ -149,30 +157,31 @@ def summary(part: dict[str, Any]) -> str:
     return f"{solved}; final return {in_words(Estimate(**part['final return']), 1)}"
 
 
-def draw(numbers: dict[str, Any], path: Path) -> None:
+def draw(numbers: dict[str, Any], variants: Sequence[str], dashed: Sequence[str], path: Path, scale: str) -> None:
     """One panel per task: the median over seeds and their middle half, against environment steps."""
-    figure, panels = plt.subplots(1, len(numbers), figsize=(5.2 * len(numbers), 4), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(numbers), figsize=(4.8 * len(numbers), 4.2), layout="constrained", squeeze=False
+    )
     handles: dict[str, Any] = {}
     for panel, (name, parts) in zip(panels[0], numbers.items(), strict=True):
-        for i, variant in enumerate(VARIANTS):
-            if variant not in parts:
-                continue
-            part = parts[variant]
+        for variant in (variant for variant in variants if variant in parts):
+            part, colour = parts[variant], COLOURS[variants.index(variant) % len(COLOURS)]
             low, middle, high = np.percentile(np.array(part["returns"]), [25, 50, 75], axis=0)
-            panel.fill_between(part["steps"], low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
-            dash = (0, (4, 3)) if variant.startswith("SAC") else "-"
-            (handles[variant],) = panel.plot(part["steps"], middle, color=COLOURS[i], linestyle=dash)
-        panel.axhline(TASKS[name].threshold, color="0.4", linestyle=":", linewidth=1)
-        panel.set(title=name, xlabel="environment steps", ylabel="greedy return", xscale="log")
+            panel.fill_between(part["steps"], low, high, color=colour, alpha=0.15, linewidth=0)
+            dash = (0, (4, 3)) if variant in dashed else "-"
+            (handles[variant],) = panel.plot(part["steps"], middle, color=colour, linestyle=dash)
+        panel.axhline(next(iter(parts.values()))["threshold"], color="0.4", linestyle=":", linewidth=1)
+        panel.set(title=name, xlabel="environment steps", ylabel="greedy return", xscale=scale)
+        if scale == "log":
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_minor_formatter(NullFormatter())
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25, linewidth=0.6)
-    order = [variant for variant in VARIANTS if variant in handles]
+    order = [variant for variant in variants if variant in handles]
     seeds = len(next(iter(next(iter(numbers.values())).values()))["returns"])
     figure.legend(
-        [handles[variant] for variant in order], order, loc="outside lower center", ncols=3, frameon=False,
+        [handles[variant] for variant in order], order, loc="outside lower center", ncols=4, frameon=False,
         title=f"median and middle half of {seeds} seeds; dotted: solved",
     )  # fmt: skip
     figure.savefig(path, dpi=100)

@@ -24,23 +24,16 @@ that is never switched off is said to. Nothing was tuned for imagination.
 """
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
-import numpy as np
 import tyro
-from matplotlib.ticker import EngFormatter
+from mbpo_rollout_length import draw, measure, summary
 
 from purerl import load, make
-from purerl.host.compilation import compiler_options
-from purerl.report.pictures.learning_curve import COLOURS
-from purerl.report.statistics import Estimate, estimate, final_score, in_words
-from purerl.train import EvaluationPlan, train
 
 
 class Task(NamedTuple):
@@ -111,38 +104,18 @@ def main(
             numbers.setdefault(name, {})[variant] = part
             print(f"{name:22} {variant:24} {summary(part)}; {part['seconds']:.0f} s", flush=True)
             file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    draw(numbers, out / "figure.png")
+    dashed = [variant for variant in VARIANTS if not variant.startswith("+")]
+    draw(numbers, tuple(VARIANTS), dashed, out / "figure.png", scale="linear")
     print(f"figure: {out / 'figure.png'}")
 
 
 def learn(name: str, variant: str, seeds: int, evaluations: int, total_steps: int) -> dict[str, Any]:
-    """Greedy returns of all seeds, which are one program, over a training, and the steps to the threshold."""
-    began, task = time.perf_counter(), TASKS[name]
-    environment = make(name)
-    one = learner(environment, variant, task, total_steps)
+    """A variant on a task."""
+    task = TASKS[name]
+    one = learner(make(name), variant, task, total_steps)
     every = max(1, (total_steps - one.env_steps_of_init) // one.env_steps_per_iteration // evaluations)
-
-    def returns(key: jax.Array) -> jax.Array:
-        plan = EvaluationPlan(episodes=task.episodes)
-        result = train(one, key, every * evaluations, evaluate_every=every, plan=plan)
-        assert result.evaluations is not None
-        return result.evaluations.returns
-
     keys = jax.random.split(jax.random.key(0), seeds)
-    earned = np.asarray(jax.jit(jax.vmap(returns), compiler_options=compiler_options())(keys))
-    steps = one.env_steps_of_init + every * one.env_steps_per_iteration * np.arange(1, evaluations + 1)
-    curves, final = earned.mean(axis=-1), estimate(final_score(earned)[:, None])
-    return {
-        "threshold": task.threshold,
-        "steps": steps.tolist(),
-        "returns": curves.round(1).tolist(),
-        "steps to threshold": [
-            int(steps[np.argmax(reached)]) if reached.any() else None for reached in curves >= task.threshold
-        ],
-        "final return": final._asdict(),
-        "seconds": round(time.perf_counter() - began, 1),
-        "device": jax.devices()[0].device_kind,
-    }
+    return measure(one, keys, every, evaluations, task.episodes, task.threshold)
 
 
 def learner(environment: Any, variant: str, task: Task, total_steps: int) -> Any:
@@ -157,49 +130,6 @@ def learner(environment: Any, variant: str, task: Task, total_steps: int) -> Any
         fields["model_period"] = environment.max_steps
         return module.make(environment, module.Config(**fields), termination=task.termination)
     return module.make(environment, module.Config(**fields))
-
-
-def until_solved(part: dict[str, Any]) -> np.ndarray:
-    """Steps that each seed needed, infinity for those that never solved the task."""
-    return np.array([np.inf if x is None else x for x in part["steps to threshold"]])
-
-
-def summary(part: dict[str, Any]) -> str:
-    """'5 of 5 solve it, median after 1500 steps; final return ...'."""
-    steps = until_solved(part)
-    solved = f"{np.isfinite(steps).sum()} of {len(steps)} solve it, median after {np.median(steps):.0f} steps"
-    return f"{solved}; final return {in_words(Estimate(**part['final return']), 1)}"
-
-
-def draw(numbers: dict[str, Any], path: Path) -> None:
-    """One panel per task: the median over seeds and their middle half, against environment steps."""
-    figure, panels = plt.subplots(
-        1, len(numbers), figsize=(4.6 * len(numbers), 4.2), layout="constrained", squeeze=False
-    )
-    handles: dict[str, Any] = {}
-    for panel, (name, parts) in zip(panels[0], numbers.items(), strict=True):
-        for i, variant in enumerate(VARIANTS):
-            if variant not in parts:
-                continue
-            part = parts[variant]
-            low, middle, high = np.percentile(np.array(part["returns"]), [25, 50, 75], axis=0)
-            panel.fill_between(part["steps"], low, high, color=COLOURS[i % len(COLOURS)], alpha=0.12, linewidth=0)
-            dash = "-" if variant.startswith("+") else "--"
-            (handles[variant],) = panel.plot(part["steps"], middle, color=COLOURS[i % len(COLOURS)], linestyle=dash)
-        panel.axhline(TASKS[name].threshold, color="0.4", linestyle=":", linewidth=1)
-        panel.set(title=name, xlabel="environment steps")
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25, linewidth=0.6)
-    panels[0, 0].set_ylabel("greedy return")
-    order = [variant for variant in VARIANTS if variant in handles]
-    seeds = len(next(iter(next(iter(numbers.values())).values()))["returns"])
-    figure.legend(
-        [handles[variant] for variant in order], order, loc="outside lower center", ncols=4, frameon=False,
-        title=f"median and middle half of {seeds} seeds; dotted: solved",
-    )  # fmt: skip
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

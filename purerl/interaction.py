@@ -103,11 +103,11 @@ def interaction(
         priority_epsilon=config.priority_epsilon,
         hindsight=relabelling,
     )
-    dreams = (
-        imagining(imagination, environment, memory.replay, config.replay_capacity, block, config.discount)
-        if imagination
-        else None
-    )
+    dreams = None
+    if imagination is not None and model is not None:
+        dreams = imagining(
+            imagination, environment, model, memory.replay, config.replay_capacity, block, config.discount
+        )
 
     def prepare(state: InteractionState, observation: Observation) -> Array:
         return normalize(state.observation_statistics, observation) if config.normalize_observations else observation

@@ -148,12 +148,8 @@ class Planner(NamedTuple):
     """What searches for an action by asking a model; `purerl.planning.mpc` makes a `Policy` of it."""
 
     init: Callable[[Key], Memory]  # the plan that the first search starts from
-    plan: Callable[
-        [Key, Memory, EnvState], tuple[Memory, Action]
-    ]  # from a state of the model: the next plan, the action
-    plan_ahead: Callable[[Key, Memory, EnvState], tuple[Memory, Action]] | None = (
-        None  # the same search with all H actions `[H, ...]`, of planners whose plan is a sequence
-    )
+    plan: Callable[[Key, Memory, EnvState], tuple[Memory, Action]]  # from a state of the model: next plan, action
+    plan_ahead: Callable[[Key, Memory, EnvState], tuple[Memory, Action]] | None = None  # the same with all H actions
 
 
 class Time(NamedTuple):

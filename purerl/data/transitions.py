@@ -20,6 +20,7 @@ from jax.core import Tracer
 
 from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
+from purerl.replay import Replay, uniform_replay
 from purerl.types import Array, Discrete, Environment, Key, Memory, MultiDiscrete, Observation, Policy
 
 
@@ -37,6 +38,16 @@ class Transitions(NamedTuple):
     def size(self) -> int:
         """N."""
         return self.reward.shape[0]
+
+
+def transitions_replay(environment: Environment, capacity: int, block: int, num_envs: int) -> Replay:
+    """A replay of single transitions of `environment`; ValueError for a capacity that is no multiple of `block`."""
+    space, actions = environment.observation_space, environment.action_space
+    observation, no = jnp.zeros(space.shape, space.dtype), jnp.zeros((), bool)
+    action = jnp.zeros(actions.shape, actions.dtype)
+    return uniform_replay(
+        capacity, block, Transitions(observation, action, jnp.zeros(()), no, no, observation), num_envs
+    )
 
 
 def check_transitions(algorithm: str, environment: Environment, dataset: Transitions) -> None:

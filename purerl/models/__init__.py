@@ -5,11 +5,12 @@ imagine beside what they live through take an `Imagination`.
 """
 
 from purerl.models.diagnostics import calibration, disagreement, open_loop_error
-from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, linear_dynamics, true_dynamics
+from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, true_dynamics
 from purerl.models.ensemble import Ensemble, EnsembleConfig, EnsembleState, Fit, Prediction, make_ensemble
 from purerl.models.imagination import Imagination
 from purerl.models.learned_environment import Imagined, imagine_from, learned_environment
 from purerl.models.linear_gaussian import fit_linear_gaussian, fit_linear_steps
+from purerl.models.time_varying import linear_dynamics
 
 __all__ = [
     "DynamicsModel",

@@ -1,14 +1,13 @@
 """Models of dynamics as the learners that imagine see them: what is fitted to what is remembered, and is a world then.
 
-Three of them: the environment itself (`true_dynamics`, to see what a perfect model would be worth), a bootstrap
-ensemble of networks (`ensemble_dynamics`), and time-varying linear models of the last episodes (`linear_dynamics`;
-Levine and Abbeel, 2014), which know little beyond these but need few of them.
+The environment itself (`true_dynamics`) shows what a perfect model would be worth, a bootstrap ensemble of networks
+(`ensemble_dynamics`) is fitted to everything, and time-varying linear models (`linear_dynamics`) to the
+last episodes.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -23,14 +22,9 @@ from purerl.models.learned_environment import (
     imagine_from,
     learned_environment,
 )
-from purerl.models.linear_gaussian import fit_linear_steps
-from purerl.operators import positive_definite
-from purerl.planning.linear_quadratic import Linear
-from purerl.planning.trajectory_optimization import ilqr
-from purerl.types import Action, Array, Box, Environment, EnvState, Key, Observation, Timestep
+from purerl.types import Action, Array, Environment, EnvState, Key, Observation
 
 ModelState = Any
-ROUNDING = 1e-5  # of the variance of what is predicted: less than this cannot be told from none
 Remembered = Any  # a Step with its successor and, where a model asks for them, its place in the episode and the state
 
 
@@ -53,33 +47,6 @@ class EnsembleModel(struct.PyTreeNode):
 
     ensemble: EnsembleState
     elites: Array  # int32 [elites]
-
-
-class LinearModel(struct.PyTreeNode):
-    """Time-varying linear dynamics, where they are known to hold, and the network that knows the reward."""
-
-    dynamics: Linear  # [T, ...]
-    noise: Array  # [T, O, O]: the root of its covariance
-    low: Array  # [O]: observations that were seen lie between these bounds
-    high: Array
-    reward: Any  # an EnsembleState, or None where the reward is known
-    controller: Any  # the `Feedback` that iLQR finds in it, or None
-
-
-class Feedback(NamedTuple):
-    """A maximum-entropy controller around a trajectory: `u ~ N(u_t + K_t (o - o_t), S_t S_t')`."""
-
-    states: Array  # [T + 1, O]
-    actions: Array  # [T, A]
-    gain: Array  # [T, A, O]
-    root: Array  # [T, A, A], S
-
-
-class At(NamedTuple):
-    """Where an episode that is imagined by a time-varying model is."""
-
-    observation: Observation
-    time: Array  # int32, steps since the episode began
 
 
 def true_dynamics(environment: Environment) -> DynamicsModel:
@@ -140,163 +107,6 @@ def ensemble_dynamics(
         return Imagined(step.successor, jnp.where(member == UNDECIDED, UNDECIDED, model.elites[member]))
 
     return DynamicsModel(init, fit, world, lambda step: imagine_from(step.observation), after, members=predicting)
-
-
-def linear_dynamics(
-    environment: Environment,
-    episodes: int = 5,
-    window: int = 2,
-    prior: float | Array = 0.3,
-    ridge: float | Array = 1e-4,
-    reward: Reward | None = None,
-    termination: Termination | None = None,
-    reward_config: EnsembleConfig | None = None,
-    control_iterations: int = 0,
-    temperature: float | Array = 1.0,
-) -> DynamicsModel:
-    """`o_{t+1} ~ N(A_t o_t + B_t a_t + c_t, W_t)`, fitted to the steps of about the last `episodes` episodes.
-
-    An imagined episode continues a real one, at its place in time, and stays where something was seen: observations
-    are kept within the bounds of the data, widened by half of their range on each side. The reward is the known one, or
-    that of a network (`reward_config`: an ensemble of which the reward is used alone).
-
-    With `control_iterations` every fit is followed by so many recursions of iLQR from the mean of the first
-    observations, along the mean of the actions at every step, and `control` acts by what it finds: the linear-Gaussian
-    controller with covariance `temperature Q_uu^-1`, within [-1, 1] (iLQG; Gu et al., 2016).
-
-    Raises TypeError for observations or actions that are not vectors, ValueError for fewer than one episode.
-    """
-    space, actions = environment.observation_space, environment.action_space
-    if episodes < 1:
-        raise ValueError(f"linear models need at least one episode to be fitted to, got {episodes}")
-    for what, box in (("observations", space), ("actions", actions)):
-        if not isinstance(box, Box) or len(box.shape) != 1:
-            raise TypeError(f"linear models are of vectors, but the {what} of {environment.name} are {box}")
-    config = reward_config or EnsembleConfig(members=1, widths=(64, 64), probabilistic=False)
-    network = make_ensemble(environment, config) if reward is None else None
-    steps_of_episode = environment.max_steps
-
-    def init(key: Key) -> LinearModel:
-        size, controls = space.shape[0], actions.shape[0]
-        dynamics = Linear(
-            jnp.tile(jnp.eye(size), (steps_of_episode, 1, 1)),
-            jnp.zeros((steps_of_episode, size, controls)),
-            jnp.zeros((steps_of_episode, size)),
-            jnp.zeros((steps_of_episode, size, size)),
-        )
-        bound = jnp.zeros(size)
-        nothing = Feedback(
-            jnp.zeros((steps_of_episode + 1, size)),
-            jnp.zeros((steps_of_episode, controls)),
-            jnp.zeros((steps_of_episode, controls, size)),
-            jnp.zeros((steps_of_episode, controls, controls)),
-        )
-        return LinearModel(
-            dynamics,
-            noise=dynamics.covariance,
-            low=bound,
-            high=bound,
-            reward=network.init(key) if network else None,
-            controller=nothing if control_iterations else None,
-        )
-
-    def fit(model: LinearModel, key: Key, steps: Remembered, valid: Array) -> tuple[LinearModel, Array]:
-        weight = valid.astype(jnp.float32)
-        dynamics = fit_linear_steps(
-            steps.observation, steps.action, steps.successor, steps.episode_step, steps_of_episode, window, prior,
-            ridge, weight,
-        )  # fmt: skip
-        seen = valid[:, None]
-        low = jnp.min(jnp.where(seen, steps.observation, jnp.inf), axis=0)
-        high = jnp.max(jnp.where(seen, steps.observation, -jnp.inf), axis=0)
-        at = jax.tree.map(lambda x: x[steps.episode_step], dynamics)
-        change = steps.successor - steps.observation
-        error = weight @ jnp.square(steps.successor - at.mean(steps.observation, steps.action))
-        total = weight @ jnp.square(change - (weight @ change) / jnp.sum(weight))
-        known = network.fit(model.reward, key, as_transitions(steps), jnp.sum(valid))[0] if network else None
-        share = weight / jnp.sum(weight)
-        variance = share @ jnp.square(steps.successor - share @ steps.successor)
-        noise = root_of(dynamics.covariance, ROUNDING * variance)
-        model = model.replace(dynamics=dynamics, noise=noise, low=low, high=high, reward=known)
-        if control_iterations:
-            model = model.replace(controller=controller(model, steps, weight))
-        return model, jnp.mean(error / jnp.maximum(total, 1e-12))
-
-    def controller(model: LinearModel, steps: Remembered, weight: Array) -> Feedback:
-        def mean_at(values: Array, time: Array) -> Array:
-            """Of the rows at every step of an episode, `[T, ...]`."""
-            total = jax.ops.segment_sum(weight[:, None] * values, time, num_segments=steps_of_episode)
-            count = jax.ops.segment_sum(weight, time, num_segments=steps_of_episode)
-            return total / jnp.maximum(count, 1.0)[:, None]
-
-        def dynamics(x: Array, u: Array, t: Array) -> Array:
-            return jax.tree.map(lambda x: x[t], model.dynamics).mean(x, u)
-
-        def cost(x: Array, u: Array, t: Array) -> Array:
-            return -earned(model, x, u, dynamics(x, u, t))
-
-        first = mean_at(steps.observation, steps.episode_step)[0]
-        actions = mean_at(steps.action, steps.episode_step)
-        found = ilqr(
-            dynamics, cost, lambda x: jnp.zeros(()), first, actions, control_iterations, low=-1.0, high=1.0,
-            regularization=1.0,
-        )  # fmt: skip
-        return Feedback(found.states, found.actions, found.gain, jnp.sqrt(temperature) * root_of(found.covariance))
-
-    def control(model: LinearModel, key: Key, observation: Observation, time: Array) -> Action:
-        here = jnp.minimum(time, steps_of_episode - 1)
-        states, nominal, gain, root = jax.tree.map(lambda x: x[here], model.controller)
-        action = nominal + gain @ (observation - states) + root @ jax.random.normal(key, nominal.shape)
-        return jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
-
-    def earned(model: LinearModel, observation: Observation, action: Action, successor: Observation) -> Array:
-        if network is None:
-            assert reward is not None
-            return reward(observation, action, successor)
-        return network.predict_member(model.reward, jnp.zeros((), jnp.int32), observation, action).mean[-1]
-
-    def world(model: LinearModel) -> Environment:
-        margin = 0.5 * (model.high - model.low)
-
-        def step(key: Key, state: At, action: Action) -> tuple[At, Timestep]:
-            observation, time = state
-            last = jnp.minimum(time, steps_of_episode - 1)
-            here, noise = jax.tree.map(lambda x: x[last], (model.dynamics, model.noise))
-            successor = here.mean(observation, action) + noise @ jax.random.normal(key, observation.shape)
-            successor = jnp.clip(successor, model.low - margin, model.high + margin)
-            ended = jnp.zeros((), bool)
-            if termination is not None:
-                ended = termination(observation, action, successor)
-            after = At(successor, time + 1)
-            no = jnp.zeros((), bool)
-            return after, Timestep(successor, earned(model, observation, action, successor), ended, no, {})
-
-        def reset(key: Key) -> tuple[At, Observation]:
-            first = (model.low + model.high) / 2
-            return At(first, jnp.zeros((), jnp.int32)), first
-
-        return environment._replace(
-            name=f"linear model of {environment.name}", reset=reset, step=step, render=None, goals=None
-        )
-
-    def after(model: LinearModel, key: Key, step: Remembered, member: Array) -> At:
-        return At(step.successor, step.episode_step + 1)
-
-    return DynamicsModel(
-        init,
-        fit,
-        world,
-        before=lambda step: At(step.observation, step.episode_step),
-        after=after,
-        newest=episodes * steps_of_episode,
-        control=control if control_iterations else None,
-    )
-
-
-def root_of(covariance: Array, floor: float | Array = 0.0) -> Array:
-    """S with `S S' = covariance` `[..., n, n]`; what has no variance above `floor` has none."""
-    factor = positive_definite.factorize(covariance)
-    return factor.lower * jnp.sqrt(jnp.where(factor.pivots > floor, factor.pivots, 0.0))[..., None, :]
 
 
 def as_transitions(steps: Remembered) -> Transitions:

@@ -12,7 +12,7 @@ Three uses of one model, in any combination, for every learner whose interaction
     weighting   or mixes the targets of all H with the inverse of their variance over models and critics (STEVE; Buckman
                 et al., 2018), so that a bad model is not believed
 
-Imagined steps after a termination weigh 0, and in fiction so do those that are not finite.
+Imagined steps after a termination weigh 0, and so does what is not finite: in an expansion the whole transition.
 
 Sutton, R. (1990), "Integrated architectures for learning, planning, and reacting". Gu, S. et al. (2016), "Continuous
 deep Q-learning with model-based acceleration". Feinberg, V. et al. (2018), "Model-based value expansion". Buckman, J.
@@ -32,8 +32,9 @@ from purerl import trees
 from purerl.experience import Batch, Step
 from purerl.models.dynamics import DynamicsModel, ModelState
 from purerl.models.learned_environment import UNDECIDED
+from purerl.operators.returns import backward_recurrence
 from purerl.replay import Replay, ReplayState, uniform_replay
-from purerl.types import Array, Environment, EnvState, Key, Observation, Time
+from purerl.types import Array, Environment, Key, Observation, Time
 
 Act = Callable[[Key, Observation], Array]  # act(key, observations [N, ...]) -> actions [N, ...]
 Targets = Callable[[Batch, Key], Array]  # r + discount V(s') of every critic, [K, N]
@@ -109,16 +110,21 @@ class Imagining(NamedTuple):
 
 
 def imagining(
-    plan: Imagination, environment: Environment, replay: Replay, capacity: int, block: int, discount: float | Array
+    plan: Imagination,
+    environment: Environment,
+    model: DynamicsModel,
+    replay: Replay,
+    capacity: int,
+    block: int,
+    discount: float | Array,
 ) -> Imagining:
-    """The functions of `plan` on `environment`, from a replay of `capacity` steps written `block` at a time.
+    """The functions of `plan` with the `model` of `environment`, from a replay of `capacity` steps, `block` at a time.
 
     `act` and `targets` see observations as the replay holds them; the learner normalises inside, if it does.
 
     Raises ValueError for numbers that do not go together.
     """
     check(plan)
-    model = plan.model(environment)
     if plan.weighting == "inverse_variance" and plan.expansion and model.members == 1:
         raise ValueError("weighting by inverse variance compares the members of a model, but this model has one only")
     memory = fictional_replay(plan, environment) if plan.rollouts else None
@@ -162,17 +168,7 @@ def imagining(
         world = model.environment(state.model)
         steps_now = length(time)
 
-        def follow(carry: tuple, key: Key) -> tuple[tuple, Fiction]:
-            places, observation, alive = carry
-            act_key, step_key = jax.random.split(key)
-            action = act(act_key, observation)
-            places, timestep = jax.vmap(world.step)(jax.random.split(step_key, plan.rollouts), places, action)
-            alive = alive & finite(timestep.observation) & jnp.isfinite(timestep.reward)
-            row = Fiction(
-                observation, action, timestep.reward, timestep.terminated, timestep.observation, alive.astype(float)
-            )
-            row = trees.where(alive, row, jax.tree.map(jnp.zeros_like, row))
-            return (places, timestep.observation, alive & ~timestep.terminated), row
+        follow = follower(world, act, plan.rollouts)
 
         def one_step(carry: tuple, inputs: tuple[Array, Key]) -> tuple[tuple, Fiction]:
             index, key = inputs
@@ -206,94 +202,28 @@ def imagining(
             mask=None,
         )
 
-    def futures(state: ImaginationState, key: Key, step: Step, act: Act, member: Array) -> tuple[EnvState, Fiction]:
+    def futures(state: ImaginationState, key: Key, step: Step, act: Act, member: Array) -> Fiction:
         """What follows on remembered steps `[N]` for H steps, as a member sees it: `[H, N]`."""
-        world, size = model.environment(state.model), step.reward.shape[0]
+        size = step.reward.shape[0]
         after_key, roll_key = jax.random.split(key)
-
-        def follow(carry: tuple, key: Key) -> tuple[tuple, Fiction]:
-            places, observation, alive = carry
-            act_key, step_key = jax.random.split(key)
-            action = act(act_key, observation)
-            places, timestep = jax.vmap(world.step)(jax.random.split(step_key, size), places, action)
-            row = Fiction(
-                observation, action, timestep.reward, timestep.terminated, timestep.observation, alive.astype(float)
-            )
-            return (places, timestep.observation, alive & ~timestep.terminated), row
-
         keys = jax.random.split(after_key, size)
         places = jax.vmap(model.after, (None, 0, 0, None))(state.model, keys, step, member)
+        follow = follower(model.environment(state.model), act, size)
         carry = places, step.successor, ~step.terminated
-        return jax.lax.scan(follow, carry, jax.random.split(roll_key, plan.expansion))
+        return jax.lax.scan(follow, carry, jax.random.split(roll_key, plan.expansion))[1]
 
     def expand(
         state: ImaginationState, key: Key, batch: Batch, stored: ReplayState, act: Act, targets: Targets | None
     ) -> Batch:
         """The batch of single steps with targets that look `expansion` steps ahead."""
         step: Step = replay.read(stored, batch.slots)
-        if plan.weighting == "inverse_variance":
-            assert targets is not None
-            return weighted(state, key, batch, step, act, targets)
-        _, later = futures(state, key, step, act, jnp.full((), UNDECIDED, jnp.int32))
-        observation, action, reward, successor = (
-            jnp.concatenate([now[None], then])
-            for now, then in (
-                (batch.observation, later.observation),
-                (batch.action, later.action),
-                (batch.reward, later.reward),
-                (batch.successor, later.successor),
-            )
-        )
-        weight = jnp.ones_like(batch.reward) if batch.weight is None else batch.weight
-        weight = jnp.concatenate([weight[None], weight * later.weight])  # [H + 1, N]
-        goes_on = jnp.concatenate([batch.discount[None], discount * (1.0 - later.terminated)])
-
-        def back(after: tuple[Array, Array], here: tuple[Array, Array]) -> tuple[tuple, tuple]:
-            reward, goes_on = here
-            summed = reward + goes_on * after[0], goes_on * after[1]
-            return summed, summed
-
-        ends = jnp.zeros_like(batch.reward), jnp.ones_like(batch.reward)
-        _, (summed, remains) = jax.lax.scan(back, ends, (reward, goes_on), reverse=True)
-        last = jnp.broadcast_to(successor[-1], successor.shape)
-        rows = (jnp.broadcast_to(batch.slots, reward.shape), observation, action, summed, remains, last, weight)
-        if not plan.learn_imagined:
-            rows = jax.tree.map(lambda x: x[:1], rows)
-        slots, observation, action, summed, remains, last, weight = jax.tree.map(
-            lambda x: x.reshape(-1, *x.shape[2:]), rows
-        )
-        return Batch(slots, observation, action, summed, remains, last, weight, None)
-
-    def weighted(state: ImaginationState, key: Key, batch: Batch, step: Step, act: Act, targets: Targets) -> Batch:
-        """The batch with the targets of all horizons, weighted by the inverse of their variance."""
+        if plan.weighting == "last":
+            later = futures(state, key, step, act, jnp.full((), UNDECIDED, jnp.int32))
+            return expanded(batch, step.terminated, later, discount, plan.learn_imagined)
+        assert targets is not None
         roll_key, target_key = jax.random.split(key)
-
-        def of_member(member: Array) -> Array:
-            """Targets of every horizon and critic, `[H + 1, K, N]`."""
-            _, later = futures(state, roll_key, step, act, member)
-
-            def onward(carry: tuple[Array, Array], row: Fiction) -> tuple[tuple, tuple]:
-                earned, remains = carry
-                earned = earned + remains * row.reward
-                remains = remains * discount * (1.0 - row.terminated)
-                return (earned, remains), (earned, remains)
-
-            first = batch.reward, batch.discount
-            _, (earned, remains) = jax.lax.scan(onward, first, later)
-            now = (*first, batch.successor)
-            then = (earned, remains, later.successor)
-            earned, remains, successor = (jnp.concatenate([a[None], b]) for a, b in zip(now, then, strict=True))
-
-            def of_horizon(earned: Array, remains: Array, successor: Array) -> Array:
-                return targets(batch._replace(reward=earned, discount=remains, successor=successor), target_key)
-
-            return jax.vmap(of_horizon)(earned, remains, successor)
-
-        y = jax.vmap(of_member)(jnp.arange(model.members))  # [M, H + 1, K, N]
-        mean, variance = jnp.mean(y, (0, 2)), jnp.var(y, (0, 2))  # [H + 1, N]
-        trust = 1.0 / (variance + 1e-8)
-        trust = trust / jnp.sum(trust, axis=0)
-        return batch._replace(reward=jnp.sum(trust * mean, axis=0), discount=jnp.zeros_like(batch.discount))
+        later = jax.vmap(lambda member: futures(state, roll_key, step, act, member))(jnp.arange(model.members))
+        return weighted(batch, step.terminated, later, discount, lambda batch: targets(batch, target_key))
 
     def control(state: ImaginationState, key: Key, observation: Observation, time: Array) -> Array:
         assert model.control is not None
@@ -301,6 +231,88 @@ def imagining(
         return jax.vmap(model.control, (None, 0, 0, 0))(state.model, keys, observation, time)
 
     return Imagining(plan, init, dream, fiction, expand, active, control if model.control else None)
+
+
+def follower(world: Environment, act: Act, count: int) -> Callable[[tuple, Key], tuple[tuple, Fiction]]:
+    """A step of `count` imagined episodes; carried are their places, what is observed there and who has not ended."""
+
+    def follow(carry: tuple, key: Key) -> tuple[tuple, Fiction]:
+        places, observation, alive = carry
+        act_key, step_key = jax.random.split(key)
+        action = act(act_key, observation)
+        places, timestep = jax.vmap(world.step)(jax.random.split(step_key, count), places, action)
+        alive = alive & finite(timestep.observation) & jnp.isfinite(timestep.reward)
+        row = Fiction(
+            observation, action, timestep.reward, timestep.terminated, timestep.observation, alive.astype(float)
+        )
+        row = trees.where(alive, row, jax.tree.map(jnp.zeros_like, row))
+        return (places, timestep.observation, alive & ~timestep.terminated), row
+
+    return follow
+
+
+def expanded(batch: Batch, terminated: Array, later: Fiction, discount: float | Array, learn_imagined: bool) -> Batch:
+    """Single steps `[N]`, some of which `terminated`, and H imagined ones after each, `[H, N]`, to the last successor.
+
+    They become (H + 1) N transitions, or without `learn_imagined` the first N of these.
+    """
+    weight = jnp.ones_like(batch.reward) if batch.weight is None else batch.weight
+    weight = weight * sound(terminated, later)
+    reward, goes_on, successor = joined(batch, later, discount)
+    last = jnp.broadcast_to(successor[-1], successor.shape)
+    rows = Batch(
+        slots=jnp.broadcast_to(batch.slots, reward.shape),
+        observation=jnp.concatenate([batch.observation[None], later.observation]),
+        action=jnp.concatenate([batch.action[None], later.action]),
+        reward=backward_recurrence(reward, goes_on),
+        discount=jax.lax.cumprod(goes_on, reverse=True),
+        successor=last,
+        weight=jnp.concatenate([weight[None], weight * later.weight]),
+        mask=None,
+    )
+    if not learn_imagined:
+        rows = jax.tree.map(lambda x: x[:1], rows)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+
+
+def weighted(
+    batch: Batch, terminated: Array, later: Fiction, discount: float | Array, targets: Callable[[Batch], Array]
+) -> Batch:
+    """Single steps `[N]` with one target: those of h = 0 ... H imagined steps, by the inverse of their variance.
+
+    `later` is what every member imagines, `[M, H, N]`; the variance is over members and critics (`targets`: `[K, N]`).
+    """
+    reward, goes_on, successor = jax.vmap(joined, (None, 0, None))(batch, later, discount)  # [M, H + 1, N]
+    remains = jnp.cumprod(goes_on, axis=1)
+    so_far = jnp.concatenate([jnp.ones_like(remains[:, :1]), remains[:, :-1]], axis=1)
+    earned = jnp.cumsum(so_far * reward, axis=1)
+
+    def of_horizon(earned: Array, remains: Array, successor: Array) -> Array:
+        return targets(batch._replace(reward=earned, discount=remains, successor=successor))
+
+    y = jax.vmap(jax.vmap(of_horizon))(earned, remains, successor)  # [M, H + 1, K, N]
+    mean, variance = jnp.mean(y, (0, 2)), jnp.var(y, (0, 2))  # [H + 1, N]
+    trust = 1.0 / (variance + 1e-8)
+    target = jnp.sum(trust * mean, axis=0) / jnp.sum(trust, axis=0)
+    believed = jnp.min(jax.vmap(sound, (None, 0))(terminated, later), axis=0)
+    weight = believed if batch.weight is None else batch.weight * believed
+    return batch._replace(reward=target, discount=jnp.zeros_like(batch.discount), weight=weight)
+
+
+def joined(batch: Batch, later: Fiction, discount: float | Array) -> tuple[Array, Array, Array]:
+    """Rewards, discounts (0 after a termination) and successors of a step and of the imagined ones: `[H + 1, N]`."""
+    onward = discount * (1.0 - later.terminated)
+    return (
+        jnp.concatenate([batch.reward[None], later.reward]),
+        jnp.concatenate([batch.discount[None], onward]),
+        jnp.concatenate([batch.successor[None], later.successor]),
+    )
+
+
+def sound(terminated: Array, later: Fiction) -> Array:
+    """1 where all that is imagined is finite up to its end, else 0, `[N]`: such steps weigh 0 after an end only."""
+    goes_on = jnp.concatenate([~terminated[None], ~later.terminated[:-1]])
+    return jnp.all(later.weight == jnp.cumprod(goes_on, axis=0), axis=0).astype(jnp.float32)
 
 
 def mixed(batch: Batch, fiction: Batch, key: Key, real_ratio: float | Array) -> Batch:

@@ -7,6 +7,7 @@ import pytest
 
 from purerl import evaluate, make, presets, run
 from purerl.algorithms.model_based import pets
+from purerl.data.transitions import transitions_replay
 from purerl.train import advance, start
 from purerl.types import Box, Environment, Timestep
 from tests.compilation import AS_USERS
@@ -47,8 +48,10 @@ def trained(algorithm, iterations: int, key: jax.Array):
 
 def remembered(algorithm, state):
     """What lies in the replay, all of it."""
-    replay = pets.memory(algorithm.environment, algorithm.config)
-    return replay.read(state.replay, jnp.arange(algorithm.config.replay_capacity))
+    config = algorithm.config
+    block = config.num_envs * config.steps_per_iteration
+    replay = transitions_replay(algorithm.environment, config.replay_capacity, block, config.num_envs)
+    return replay.read(state.replay, jnp.arange(config.replay_capacity))
 
 
 def test_it_goes_where_the_reward_is_after_a_few_episodes():
@@ -161,8 +164,12 @@ def test_every_planner_goes_where_the_reward_is(fields):
     assert np.mean(np.asarray(play(jax.random.key(1)))) > -6.0
 
 
-def test_random_shooting_has_no_elites():
-    pets.make(corridor(), pets.Config(**SMALL | {"planner": "random_shooting", "elites": 100}))
+def test_only_the_cross_entropy_method_has_elites():
+    too_many = SMALL | {"elites": 100}
+    with pytest.raises(ValueError, match="elites"):
+        pets.make(corridor(), pets.Config(**too_many))
+    other = pets.make(corridor(), pets.Config(**too_many | {"planner": "random_shooting"}))
+    assert jax.eval_shape(other.init, jax.random.key(0)).plans == ()
 
 
 @pytest.mark.parametrize(

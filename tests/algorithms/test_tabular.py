@@ -397,10 +397,12 @@ def test_the_first_episodes_of_the_dyna_maze_are_walks():
     assert steps[2] == pytest.approx(517, rel=0.1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("updates", "runs", "expected"),
-    [(5, 500, {2: 147, 3: 75, 10: 19, 25: 17}), (50, 200, {2: 47, 3: 20, 10: 18, 25: 17})],
+    [
+        (5, 500, {2: 147, 3: 75, 10: 19, 25: 17}),
+        pytest.param(50, 200, {2: 47, 3: 20, 10: 18, 25: 17}, marks=pytest.mark.slow),
+    ],
 )
 def test_planning_needs_fewer_real_steps(updates, runs, expected):
     steps = dyna_maze.dyna_maze(runs, planning=(updates,))[str(updates)].mean(0)

@@ -460,7 +460,6 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "apg, without a value",
     "mbpo",
     "mve, weighted",
-    "pets",
     "model_policy_gradient, likelihood ratio, two environments",
     "a2c",
     "npg",
@@ -470,7 +469,6 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
 IN_BETWEEN = (  # what other cases do, put together in another way: all contracts of theirs are slow tests
     "model_policy_gradient, without a value, deterministic",
     "mve",
-    "pets, two environments, TS1",
 )
 
 

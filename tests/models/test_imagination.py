@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import make
+from purerl import load, make
 from purerl.algorithms.continuous_control import ddpg, naf, sac
 from purerl.experience import Batch, Step
 from purerl.models import imagination
-from purerl.models.dynamics import At, DynamicsModel, ensemble_dynamics, linear_dynamics, true_dynamics
+from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, true_dynamics
 from purerl.models.ensemble import EnsembleConfig
 from purerl.models.imagination import Imagination
+from purerl.models.time_varying import At, linear_dynamics
 from purerl.planning import finite_horizon_lqr, quadratic
 from purerl.planning.linear_quadratic import Value, repeat
 from purerl.replay import uniform_replay
@@ -63,7 +64,7 @@ def filled(module: Any, steps: Step, model: Any, **fields: Any) -> tuple[Any, An
     for i in range(BLOCKS):
         stored = replay.add(stored, jax.tree.map(lambda x, i=i: x[i * BLOCK : (i + 1) * BLOCK], steps), jnp.asarray(i))
     plan = module.Imagination(model, **fields)
-    functions = module.imagining(plan, line(), replay, BLOCK * BLOCKS, BLOCK, DISCOUNT)
+    functions = module.imagining(plan, line(), model(line()), replay, BLOCK * BLOCKS, BLOCK, DISCOUNT)
     return functions, functions.init(jax.random.key(0)), stored
 
 
@@ -123,6 +124,30 @@ def check_expansion(module, learn_imagined=True):
 @pytest.mark.parametrize("learn_imagined", [True, False])
 def test_an_expanded_target_is_the_sum_of_what_follows(learn_imagined):
     check_expansion(imagination, learn_imagined)
+
+
+@pytest.mark.parametrize("weighting", ["last", "inverse_variance"])
+def test_what_is_not_finite_is_not_learned_from(weighting):
+    """Beyond 0.6 the model knows no number: a transition whose future goes there weighs 0 and is finite."""
+    steps = remembered(np.random.default_rng(5))
+
+    def lost(environment: Environment) -> DynamicsModel:
+        def step(key, x, action):
+            after, timestep = line().step(key, x, action)
+            unknown = jnp.where(x > 0.6, jnp.nan, 0.0)
+            return after + unknown, timestep._replace(observation=after + unknown)
+
+        after = lambda model, key, step, member: step.successor  # noqa: E731
+        return true_dynamics(environment._replace(step=step))._replace(after=after, members=2)
+
+    functions, state, stored = filled(imagination, steps, lost, expansion=3, weighting=weighting)
+    targets = lambda batch, key: (batch.reward + batch.discount * batch.successor[:, 0])[None]  # noqa: E731
+    found = functions.expand(state, jax.random.key(1), as_batch(steps), stored, outward, targets)
+    paths = [walked(float(x), float(u), 3) for x, u in zip(steps.observation[:, 0], steps.action[:, 0], strict=True)]
+    lost_on_the_way = np.array([any(row[0] > 0.6 for row in path[1:]) for path in paths])
+    assert 0 < lost_on_the_way.sum() < len(paths)
+    np.testing.assert_array_equal(found.weight[: len(paths)], 1.0 - lost_on_the_way)
+    assert all(np.isfinite(x).all() for x in (found.reward, found.discount, found.observation, found.successor))
 
 
 def check_weighting(module):
@@ -244,6 +269,27 @@ def test_a_batch_is_real_by_its_ratio():
     fiction = learned(Imagination(true_dynamics, rollouts=10, real_ratio=0.0))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), alone, real)
     assert not np.allclose(jax.tree.leaves(alone)[0], jax.tree.leaves(fiction)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "environment"),
+    [("td3", "Pendulum-v1"), ("soft_q", "Pendulum-v1"), ("qt_opt", "Pendulum-v1"), ("sac", "CartPole-v1")],
+)
+def test_every_off_policy_learner_imagines(name, environment):
+    """With fiction and with expanded targets it learns, and something else than without."""
+    small = SMALL | ({} if name == "qt_opt" else {"critic_widths": (8,)})
+
+    def learned(plan: Imagination | None) -> Any:
+        module = load(name)
+        learner = module.make(make(environment), module.Config(**small), plan)
+        state = jax.jit(lambda key: train(learner, key, 2).state)(jax.random.key(0))
+        return jax.tree.leaves(state.replace(interaction=None, key=None))
+
+    alone = learned(None)
+    for plan in (Imagination(true_dynamics, rollouts=5, updates=1), Imagination(true_dynamics, expansion=2)):
+        found = learned(plan)
+        assert all(np.isfinite(x).all() for x in found)
+        assert any(not np.array_equal(x, y) for x, y in zip(alone, found, strict=True))
 
 
 def linear_steps(rng: np.random.Generator, episodes: int, horizon: int) -> Step:

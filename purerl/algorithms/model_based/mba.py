@@ -22,10 +22,11 @@ from typing import Literal
 
 from purerl.algorithms.config import check_config, name_of
 from purerl.algorithms.continuous_control import naf
-from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, linear_dynamics, true_dynamics
+from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, true_dynamics
 from purerl.models.ensemble import EnsembleConfig
 from purerl.models.imagination import Imagination
 from purerl.models.learned_environment import Reward, Termination, in_scaled_actions
+from purerl.models.time_varying import linear_dynamics
 from purerl.types import Algorithm, Environment
 
 

@@ -36,11 +36,10 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, is_concrete, name_of, require_continuous
-from purerl.data.transitions import Transitions
+from purerl.data.transitions import Transitions, transitions_replay
 from purerl.distributions import Distribution
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
-from purerl.experience import example_step
 from purerl.models.ensemble import EnsembleConfig, EnsembleState, Fit, make_ensemble
 from purerl.models.imagined_episodes import (
     Episodes,
@@ -54,7 +53,7 @@ from purerl.networks.heads import PolicyNetwork, Readout
 from purerl.networks.torsos import Activation
 from purerl.operators.returns import generalized_advantage
 from purerl.optimizers import clipped_adam, descend
-from purerl.replay import ReplayState, uniform_replay
+from purerl.replay import ReplayState
 from purerl.types import Action, Algorithm, Array, Environment, Key, Metrics, Observation, Policy, Time
 
 Params = Any
@@ -175,9 +174,7 @@ def make(
     ensemble = make_ensemble(environment, ensemble_config(config, learn_reward=reward is None))
     block = config.num_envs * config.steps_per_iteration
     warm_up_blocks = -(-config.warm_up_steps // block)
-    one = example_step(environment)
-    example = Transitions(one.observation, one.action, one.reward, one.terminated, one.truncated, one.observation)
-    replay = uniform_replay(config.replay_capacity, block, example, config.num_envs)
+    replay = transitions_replay(environment, config.replay_capacity, block, config.num_envs)
     architecture = (config.widths, config.activation, config.layer_norm)
     actor = PolicyNetwork(environment.observation_space, space, *architecture, config.policy)
     critic = Readout(environment.observation_space, 1, (), *architecture, scale=1.0)

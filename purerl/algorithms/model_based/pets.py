@@ -31,15 +31,14 @@ from flax import struct
 
 from purerl import trees
 from purerl.algorithms.config import check_config, name_of, require_continuous
-from purerl.data.transitions import Transitions
+from purerl.data.transitions import Transitions, transitions_replay
 from purerl.environments.vectorize import VectorState, vectorize
-from purerl.experience import example_step
 from purerl.models.ensemble import EnsembleConfig, EnsembleState, Fit, make_ensemble
 from purerl.models.learned_environment import Propagation, Reward, Termination, imagine_from, learned_environment
 from purerl.networks.torsos import Activation
 from purerl.planning.mpc import mpc, open_loop
 from purerl.planning.shooting import cem, mppi, random_shooting
-from purerl.replay import Replay, ReplayState, uniform_replay
+from purerl.replay import ReplayState
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, Planner, Policy, Time
 
 
@@ -132,7 +131,7 @@ def make(
     ensemble = make_ensemble(environment, ensemble_config(config, learn_reward=reward is None))
     block = config.num_envs * config.steps_per_iteration
     warm_up_blocks = -(-config.warm_up_steps // block)
-    replay = memory(environment, config)
+    replay = transitions_replay(environment, config.replay_capacity, block, config.num_envs)
 
     def planner(model: EnsembleState) -> Planner:
         """The search in what the ensemble believes."""
@@ -250,14 +249,6 @@ def ensemble_config(config: Config, learn_reward: bool) -> EnsembleConfig:
         updates_per_round=config.updates_per_round,
         max_rounds=config.max_rounds,
     )
-
-
-def memory(environment: Environment, config: Config) -> Replay:
-    """What the transitions are remembered in; ValueError unless its capacity is a multiple of an iteration's steps."""
-    one = example_step(environment)
-    example = Transitions(one.observation, one.action, one.reward, one.terminated, one.truncated, one.observation)
-    block = config.num_envs * config.steps_per_iteration
-    return uniform_replay(config.replay_capacity, block, example, config.num_envs)
 
 
 def check(config: Config, environment: Environment) -> None:
