@@ -181,8 +181,8 @@ def draw(numbers: dict[str, Any], variants: Sequence[str], dashed: Sequence[str]
     order = [variant for variant in variants if variant in handles]
     seeds = len(next(iter(next(iter(numbers.values())).values()))["returns"])
     figure.legend(
-        [handles[variant] for variant in order], order, loc="outside lower center", ncols=4, frameon=False,
-        title=f"median and middle half of {seeds} seeds; dotted: solved",
+        [handles[variant] for variant in order], order, loc="outside lower center", ncols=2 * len(numbers),
+        frameon=False, title=f"median and middle half of {seeds} seeds; dotted: solved",
     )  # fmt: skip
     figure.savefig(path, dpi=100)
     plt.close(figure)

