@@ -9,7 +9,7 @@ from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, true_dynami
 from purerl.models.ensemble import Ensemble, EnsembleConfig, EnsembleState, Fit, Prediction, make_ensemble
 from purerl.models.imagination import Imagination
 from purerl.models.learned_environment import Imagined, imagine_from, learned_environment
-from purerl.models.linear_gaussian import fit_linear_gaussian, fit_linear_steps
+from purerl.models.linear_gaussian import Mixture, fit_linear_gaussian, fit_linear_steps, fit_mixture
 from purerl.models.time_varying import linear_dynamics
 
 __all__ = [
@@ -20,12 +20,14 @@ __all__ = [
     "Fit",
     "Imagination",
     "Imagined",
+    "Mixture",
     "Prediction",
     "calibration",
     "disagreement",
     "ensemble_dynamics",
     "fit_linear_gaussian",
     "fit_linear_steps",
+    "fit_mixture",
     "imagine_from",
     "learned_environment",
     "linear_dynamics",

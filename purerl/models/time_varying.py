@@ -12,7 +12,7 @@ from flax import struct
 from purerl.models.dynamics import DynamicsModel, Remembered, as_transitions
 from purerl.models.ensemble import EnsembleConfig, make_ensemble
 from purerl.models.learned_environment import Reward, Termination
-from purerl.models.linear_gaussian import fit_linear_steps
+from purerl.models.linear_gaussian import fit_linear_steps, fit_mixture
 from purerl.operators import positive_definite
 from purerl.planning.linear_quadratic import Linear
 from purerl.planning.trajectory_optimization import ilqr
@@ -59,6 +59,9 @@ def linear_dynamics(
     reward_config: EnsembleConfig | None = None,
     control_iterations: int = 0,
     temperature: float | Array = 1.0,
+    components: int = 0,
+    background: int = 20,
+    strength: float | Array = 10.0,
 ) -> DynamicsModel:
     """`o_{t+1} ~ N(A_t o_t + B_t a_t + c_t, W_t)`, fitted to the steps of about the last `episodes` episodes.
 
@@ -66,15 +69,21 @@ def linear_dynamics(
     are kept within the bounds of the data, widened by half of their range on each side. The reward is the known one, or
     that of a network (`reward_config`: an ensemble of which the reward is used alone).
 
+    With `components` a mixture of so many Gaussians, fitted to the last `background` episodes, is the prior of every
+    step, and counts as `strength` observations (`fit_mixture`); the reward is then fitted to these episodes as well.
+
     With `control_iterations` every fit is followed by so many recursions of iLQR from the mean of the first
     observations, along the mean of the actions at every step, and `control` acts by what it finds: the linear-Gaussian
     controller with covariance `temperature Q_uu^-1`, within [-1, 1] (iLQG; Gu et al., 2016).
 
-    Raises TypeError for observations or actions that are not vectors, ValueError for fewer than one episode.
+    Raises TypeError for observations or actions that are not vectors, ValueError for fewer than one episode or a
+    mixture of fewer than the models are of.
     """
     space, actions = environment.observation_space, environment.action_space
     if episodes < 1:
         raise ValueError(f"linear models need at least one episode to be fitted to, got {episodes}")
+    if components and background < episodes:
+        raise ValueError(f"the prior of models of {episodes} episodes needs at least as many, got {background}")
     for what, box in (("observations", space), ("actions", actions)):
         if not isinstance(box, Box) or len(box.shape) != 1:
             raise TypeError(f"linear models are of vectors, but the {what} of {environment.name} are {box}")
@@ -107,10 +116,13 @@ def linear_dynamics(
         )
 
     def fit(model: LinearModel, key: Key, steps: Remembered, valid: Array) -> tuple[LinearModel, Array]:
-        weight = valid.astype(jnp.float32)
+        weight, mixture = valid.astype(jnp.float32), None
+        if components:
+            mixture = fit_mixture(key, steps.observation, steps.action, steps.successor, components, weight=weight)
+        newest = jax.tree.map(lambda x: x[: episodes * steps_of_episode], (steps, weight))  # they come first
         dynamics = fit_linear_steps(
-            steps.observation, steps.action, steps.successor, steps.episode_step, steps_of_episode, window, prior,
-            ridge, weight,
+            newest[0].observation, newest[0].action, newest[0].successor, newest[0].episode_step, steps_of_episode,
+            window, prior, ridge, newest[1], mixture, strength,
         )  # fmt: skip
         seen = valid[:, None]
         low = jnp.min(jnp.where(seen, steps.observation, jnp.inf), axis=0)
@@ -176,7 +188,7 @@ def linear_dynamics(
         world,
         before=lambda step: At(step.observation, step.episode_step),
         after=after,
-        newest=episodes * steps_of_episode,
+        newest=(background if components else episodes) * steps_of_episode,
         control=control if control_iterations else None,
     )
 

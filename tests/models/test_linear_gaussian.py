@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.models import fit_linear_gaussian, fit_linear_steps
+from purerl.models import fit_linear_gaussian, fit_linear_steps, fit_mixture
 from purerl.planning import Linear, finite_horizon_lqr, follow, quadratic
 from purerl.planning.linear_quadratic import Value, repeat
 
@@ -107,3 +107,55 @@ def test_a_step_without_data_has_the_model_of_all_steps():
     found = fit_linear_steps(*rows, jnp.zeros(50, jnp.int32), 9, window=1, ridge=1e-7)
     np.testing.assert_allclose(found.state[8], np.array([[0.9, 0.0], [0.2, 0.8]]), atol=1e-3)
     np.testing.assert_allclose(found.action[8], np.array([[0.0], [1.0]]), atol=1e-3)
+
+
+def regimes(rng: np.random.Generator, count: int):
+    """Single steps in one of two regimes, apart in x, each with a linear system of its own."""
+    right = rng.random(count) < 0.4
+    x = rng.normal(size=(count, 2)) + np.where(right, 4.0, -4.0)[:, None]
+    u = rng.normal(size=(count, 1))
+    matrices = np.array([[[0.9, 0.3], [0.0, 0.7]], [[0.2, 0.0], [0.5, 1.1]]])
+    after = np.einsum("mij,mj->mi", matrices[right.astype(int)], x) + u @ np.array([[0.0, 1.0]])
+    return [jnp.asarray(z, jnp.float32) for z in (x, u, after)], right, matrices
+
+
+def test_a_mixture_finds_the_regimes_and_their_shares():
+    rows, right, _ = regimes(np.random.default_rng(8), 1000)
+    mixture = fit_mixture(jax.random.key(0), *rows, components=2, iterations=20)
+    first = np.asarray(mixture.mean[:2] + mixture.scale[:2] * mixture.centre[:, :2])  # of x
+    at_right = int(np.argmax(first[:, 0]))
+    np.testing.assert_allclose(np.exp(mixture.log_share[at_right]), right.mean(), atol=0.02)
+    np.testing.assert_allclose(first[at_right], rows[0][right].mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(first[1 - at_right], rows[0][~right].mean(axis=0), atol=0.1)
+    of_rows = np.concatenate([*rows[:2], rows[2] - rows[0]], axis=1)
+    z = np.concatenate([(of_rows - of_rows.mean(0)) / of_rows.std(0), np.ones((1000, 1))], axis=1)
+    expected = np.mean(z[right, :, None] * z[right, None, :], axis=0)
+    np.testing.assert_allclose(mixture.moments[at_right], expected, atol=0.02)
+
+
+def test_rows_without_weight_do_not_shape_a_mixture():
+    rows, *_ = regimes(np.random.default_rng(9), 300)
+    poisoned = [jnp.concatenate([x, 100.0 + x[:50]]) for x in rows]
+    weight = jnp.concatenate([jnp.ones(300), jnp.zeros(50)])
+    mixture = fit_mixture(jax.random.key(0), *poisoned, components=3, weight=weight)
+    centre = mixture.mean + mixture.scale * mixture.centre
+    assert jnp.all(jnp.abs(centre[:, :2]) < 8.0)
+    np.testing.assert_allclose(mixture.mean[:2], rows[0].mean(axis=0), atol=1e-3)
+
+
+def test_with_a_mixture_two_steps_of_a_regime_tell_its_dynamics():
+    """At step 0 all is on the left, at step 1 on the right, with two observations each: fewer than there are inputs."""
+    rng = np.random.default_rng(10)
+    many, _, matrices = regimes(rng, 2000)
+    mixture = fit_mixture(jax.random.key(0), *many, components=2, iterations=20)
+    few, right, _ = regimes(rng, 40)
+    chosen = np.concatenate([np.flatnonzero(~right)[:2], np.flatnonzero(right)[:2]])
+    rows = [x[chosen] for x in few]
+    time = jnp.array([0, 0, 1, 1])
+    found = fit_linear_steps(*rows, time, 3, window=0, ridge=1e-6, mixture=mixture, strength=10.0)
+    np.testing.assert_allclose(found.state[:2], matrices, atol=0.05)
+    np.testing.assert_allclose(found.action[:2], np.broadcast_to([[0.0], [1.0]], (2, 2, 1)), atol=0.05)
+    alone = fit_linear_steps(*rows, time, 3, window=0, ridge=1e-6)
+    assert np.abs(np.asarray(alone.state[:2]) - matrices).max() > 0.3
+    everywhere = fit_linear_steps(*many, jnp.zeros(2000, jnp.int32), 1, ridge=1e-6)  # of both regimes at once
+    np.testing.assert_allclose(found.state[2], everywhere.state[0], atol=0.05)  # a step without data

@@ -60,7 +60,14 @@ class Config(naf.Config):
     """"linear": steps away at which data of other steps still count."""
     neighbour_weight: float = 0.5
     """"linear": of such data, in [0, 1]."""
-    ridge: float = 1e-4
+    components: int = 20
+    """"linear": Gaussians of the mixture, over all steps of the last `background_episodes`, that is the prior of every
+    step's model; 0 for no such prior."""
+    background_episodes: int = 20
+    """"linear": episodes the mixture is fitted to, at least `model_episodes`."""
+    prior_strength: float = 10.0
+    """"linear": observations that the mixture counts as, >= 0."""
+    ridge: float = 1e-3
     """"linear": added to the second moments of inputs, in units of their deviation, > 0."""
     control_iterations: int = 0
     """"linear": recursions of iLQR after every fit, for a controller that explores; 0 for none."""
@@ -111,7 +118,8 @@ def make(
         )
         return linear_dynamics(
             environment, config.model_episodes, config.neighbours, config.neighbour_weight, config.ridge, *known,
-            network, config.control_iterations, config.control_temperature,
+            network, config.control_iterations, config.control_temperature, config.components,
+            config.background_episodes, config.prior_strength,
         )  # fmt: skip
 
     block = config.num_envs * config.steps_per_iteration
@@ -136,9 +144,11 @@ def check(config: Config, environment: Environment) -> None:
         config,
         positive=(
             "rollouts_per_step", "rollout_length", "model_period", "model_episodes", "remembered_iterations", "ridge",
-            "control_temperature", "members", "max_rounds",
+            "control_temperature", "members", "max_rounds", "background_episodes",
         ),
-        non_negative=("imagined_updates", "imagination_steps", "neighbours", "control_iterations"),
+        non_negative=(
+            "imagined_updates", "imagination_steps", "neighbours", "control_iterations", "components", "prior_strength",
+        ),
         fraction=("neighbour_weight", "control_probability"),
         infinite=("max_gradient_norm",),
     )  # fmt: skip
