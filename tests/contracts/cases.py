@@ -345,7 +345,10 @@ CASES: dict[str, Case] = {
         "mba",
         "Pendulum-v1",
         SMALL_ONE_NETWORK | SMALL_MODEL | {"model": "true", "rollouts_per_step": 1, "imagination_steps": 16},
-        idle=(*PRIORITIES, "neighbour_weight", "ridge", "control_probability", "control_temperature"),
+        idle=(
+            *(*PRIORITIES, "neighbour_weight", "ridge", "prior_strength"),
+            *("control_probability", "control_temperature"),
+        ),
     ),
     "mve": Case(
         "mve",

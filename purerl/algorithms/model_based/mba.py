@@ -61,10 +61,9 @@ class Config(naf.Config):
     neighbour_weight: float = 0.5
     """"linear": of such data, in [0, 1]."""
     components: int = 20
-    """"linear": Gaussians of the mixture, over all steps of the last `background_episodes`, that is the prior of every
-    step's model; 0 for no such prior."""
+    """"linear": Gaussians of the mixture that is the prior of every step's model; 0 for no such prior."""
     background_episodes: int = 20
-    """"linear": episodes the mixture is fitted to, at least `model_episodes`."""
+    """"linear": the mixture is fitted to so many of the last episodes, at least `model_episodes`."""
     prior_strength: float = 10.0
     """"linear": observations that the mixture counts as, >= 0."""
     ridge: float = 1e-3
