@@ -34,6 +34,9 @@ import tyro
 from mbpo_rollout_length import draw, measure, summary
 
 from purerl import load, make
+from purerl.environments.manipulation import bell, effort, near
+
+length = jnp.linalg.norm
 
 
 class Task(NamedTuple):
@@ -43,31 +46,50 @@ class Task(NamedTuple):
     threshold: float  # of the mean greedy return
     episodes: int  # of an evaluation
     shared: dict[str, Any]
+    reward: Callable  # of (o, a, o'), which the study knows as well
+    start: int | None  # every episode begins as the environment does with this key; None: anywhere
     termination: Callable | None = None  # of (o, a, o'), where episodes end early
 
 
+def reach(before: jax.Array, action: jax.Array, after: jax.Array) -> jax.Array:
+    """The reward of `mjx/planar_reacher`."""
+    return near(length(after[11:13]), 0.2) - effort(action)
+
+
+def insert(before: jax.Array, action: jax.Array, after: jax.Array) -> jax.Array:
+    """The reward of `mjx/peg_insertion`."""
+    distance = (length(after[15:17]) + length(after[17:19])) / 2
+    return (near(distance, 0.3) + bell(distance, 0.06)) / 2 - effort(action)
+
+
+def shoot(before: jax.Array, action: jax.Array, after: jax.Array) -> jax.Array:
+    """The reward of `mjx/canada2d`."""
+    at, by = near(length(after[21:23]), 0.2), near(length(after[19:21]), 0.2)
+    return at + 0.2 * (1 - at) * by - effort(action)
+
+
 TASKS = {
-    "mjx/cartpole_swingup": Task(12_400, 300.0, 6, {"discount": 0.99}, lambda o, a, after: jnp.abs(after[0]) > 2.4),
-    "mjx/peg_insertion": Task(12_400, 100.0, 12, {"discount": 0.95}),
-    "mjx/planar_reacher": Task(12_400, 80.0, 12, {"discount": 0.95}),
+    "mjx/planar_reacher": Task(4_000, 150.0, 1, {"discount": 0.97}, reach, 0),
+    "mjx/peg_insertion": Task(4_000, 100.0, 1, {"discount": 0.97}, insert, 0),
+    "mjx/canada2d": Task(8_000, 75.0, 1, {"discount": 0.97}, shoot, 0),
 }
 SHARED: dict[str, Any] = {
     "batch_size": 64,
-    "warm_up_steps": 400,
-    "steps_per_iteration": 20,
+    "warm_up_steps": 300,
+    "steps_per_iteration": 10,
     "learning_rate": 1e-3,
     "target_rate": 0.01,
     "layer_norm": True,
     "widths": (64, 64),
 }
-IMAGINATION: dict[str, Any] = {"rollouts_per_step": 4, "rollout_length": 5, "members": 3}
+IMAGINATION: dict[str, Any] = {"rollouts_per_step": 4, "rollout_length": 5, "remembered_iterations": 30, "members": 3}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "DDPG, 5 updates": ("ddpg", {"update_to_data": (5, 1)}),
     "NAF, 5 updates": ("naf", {"update_to_data": (5, 1)}),
     "NAF, 10 updates": ("naf", {"update_to_data": (10, 1)}),
     "+ true model": ("mba", IMAGINATION | {"model": "true"}),
     "+ linear models": ("mba", IMAGINATION | {"model": "linear"}),
-    "+ linear, switched off": ("mba", IMAGINATION | {"model": "linear", "imagination_steps": 5_000}),
+    "+ linear, switched off": ("mba", IMAGINATION | {"model": "linear", "imagination_steps": 1_500}),
     "+ linear, iLQG": ("mba", IMAGINATION | {"model": "linear", "control_iterations": 5, "control_temperature": 0.1}),
     "+ networks": ("mba", IMAGINATION | {"model": "ensemble"}),
 }
@@ -112,7 +134,11 @@ def main(
 def learn(name: str, variant: str, seeds: int, evaluations: int, total_steps: int) -> dict[str, Any]:
     """A variant on a task."""
     task = TASKS[name]
-    one = learner(make(name), variant, task, total_steps)
+    environment = make(name)
+    if task.start is not None:
+        first = environment.reset(jax.random.key(task.start))
+        environment = environment._replace(reset=lambda key: first)
+    one = learner(environment, variant, task, total_steps)
     every = max(1, (total_steps - one.env_steps_of_init) // one.env_steps_per_iteration // evaluations)
     keys = jax.random.split(jax.random.key(0), seeds)
     return measure(one, keys, every, evaluations, task.episodes, task.threshold)
@@ -128,7 +154,7 @@ def learner(environment: Any, variant: str, task: Task, total_steps: int) -> Any
         return module.make(environment, module.Config(**fields, critic_widths=SHARED["widths"], noise_start=0.3))
     if kind == "mba":
         fields["model_period"] = environment.max_steps
-        return module.make(environment, module.Config(**fields), termination=task.termination)
+        return module.make(environment, module.Config(**fields), reward=task.reward, termination=task.termination)
     return module.make(environment, module.Config(**fields))
 
 

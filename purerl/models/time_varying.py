@@ -119,27 +119,25 @@ def linear_dynamics(
         weight, mixture = valid.astype(jnp.float32), None
         if components:
             mixture = fit_mixture(key, steps.observation, steps.action, steps.successor, components, weight=weight)
-        newest = jax.tree.map(lambda x: x[: episodes * steps_of_episode], (steps, weight))  # they come first
+        near, own = jax.tree.map(lambda x: x[: episodes * steps_of_episode], (steps, weight))  # the newest come first
         dynamics = fit_linear_steps(
-            newest[0].observation, newest[0].action, newest[0].successor, newest[0].episode_step, steps_of_episode,
-            window, prior, ridge, newest[1], mixture, strength,
+            near.observation, near.action, near.successor, near.episode_step, steps_of_episode, window, prior, ridge,
+            own, mixture, strength,
         )  # fmt: skip
+        at = jax.tree.map(lambda x: x[near.episode_step], dynamics)
+        change = near.successor - near.observation
+        error = own @ jnp.square(near.successor - at.mean(near.observation, near.action))
+        total = own @ jnp.square(change - (own @ change) / jnp.sum(own))
         seen = valid[:, None]
         low = jnp.min(jnp.where(seen, steps.observation, jnp.inf), axis=0)
         high = jnp.max(jnp.where(seen, steps.observation, -jnp.inf), axis=0)
-        at = jax.tree.map(lambda x: x[steps.episode_step], dynamics)
-        change = steps.successor - steps.observation
-        error = weight @ jnp.square(steps.successor - at.mean(steps.observation, steps.action))
-        total = weight @ jnp.square(change - (weight @ change) / jnp.sum(weight))
         known = network.fit(model.reward, key, as_transitions(steps), jnp.sum(valid))[0] if network else None
         share = weight / jnp.sum(weight)
         variance = share @ jnp.square(steps.successor - share @ steps.successor)
         noise = root_of(dynamics.covariance, ROUNDING * variance)
         model = model.replace(dynamics=dynamics, noise=noise, low=low, high=high, reward=known)
         if control_iterations:
-            found = feedback(
-                dynamics, lambda *step: earned(model, *step), steps, weight, control_iterations, temperature
-            )
+            found = feedback(dynamics, lambda *step: earned(model, *step), near, own, control_iterations, temperature)
             model = model.replace(controller=found)
         return model, jnp.mean(error / jnp.maximum(total, 1e-12))
 
