@@ -164,8 +164,15 @@ def summary(part: dict[str, Any]) -> str:
     return f"{solved}; final return {in_words(Estimate(**part['final return']), 1)}"
 
 
-def draw(numbers: dict[str, Any], variants: Sequence[str], dashed: Sequence[str], path: Path, scale: str) -> None:
-    """One panel per task: the median over seeds and their middle half, against environment steps."""
+def draw(
+    numbers: dict[str, Any],
+    variants: Sequence[str],
+    dashed: Sequence[str],
+    path: Path,
+    scale: str,
+    bands: bool = True,
+) -> None:
+    """One panel per task: the median over seeds and, with `bands`, their middle half, against environment steps."""
     figure, panels = plt.subplots(
         1, len(numbers), figsize=(4.8 * len(numbers), 4.2), layout="constrained", squeeze=False
     )
@@ -174,7 +181,8 @@ def draw(numbers: dict[str, Any], variants: Sequence[str], dashed: Sequence[str]
         for variant in (variant for variant in variants if variant in parts):
             part, colour = parts[variant], COLOURS[variants.index(variant) % len(COLOURS)]
             low, middle, high = np.percentile(np.array(part["returns"]), [25, 50, 75], axis=0)
-            panel.fill_between(part["steps"], low, high, color=colour, alpha=0.15, linewidth=0)
+            if bands:
+                panel.fill_between(part["steps"], low, high, color=colour, alpha=0.15, linewidth=0)
             dash = (0, (4, 3)) if variant in dashed else "-"
             (handles[variant],) = panel.plot(part["steps"], middle, color=colour, linestyle=dash)
         panel.axhline(next(iter(parts.values()))["threshold"], color="0.4", linestyle=":", linewidth=1)
@@ -189,7 +197,7 @@ def draw(numbers: dict[str, Any], variants: Sequence[str], dashed: Sequence[str]
     seeds = len(next(iter(next(iter(numbers.values())).values()))["returns"])
     figure.legend(
         [handles[variant] for variant in order], order, loc="outside lower center", ncols=2 * len(numbers),
-        frameon=False, title=f"median and middle half of {seeds} seeds; dotted: solved",
+        frameon=False, title=f"median {'and middle half ' if bands else ''}of {seeds} seeds; dotted: solved",
     )  # fmt: skip
     figure.savefig(path, dpi=100)
     plt.close(figure)
