@@ -5,7 +5,10 @@ What is set is set in the environment, so that subprocesses share it.
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
@@ -20,3 +23,13 @@ if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     slow = any("slow" in argument.replace("not slow", "") for argument in sys.argv)
     flags = "--xla_backend_optimization_level=1" if slow else QUICK
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
+
+
+@pytest.fixture
+def compiled_as_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test passes to `jax.jit` is compiled as `AS_USERS`: it runs for longer than it compiles."""
+    import jax
+
+    from tests.compilation import AS_USERS
+
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=AS_USERS))

@@ -15,6 +15,7 @@ import scipy.stats
 from purerl import action_values
 from purerl.operators.distributional import quantile_midpoints
 from purerl.operators.temporal_difference import half_square, huber
+from tests.compilation import AS_USERS
 from tests.operators import test_distributional as oracles
 
 BATCH, ACTIONS, ATOMS = 6, 3, 9
@@ -204,7 +205,8 @@ def learn_chain(kind: str, steps: int = 3000, **loss_options):
         carry, _ = jax.lax.scan(update, (table, optimizer.init(table)), jax.random.split(key, steps))
         return carry[0]
 
-    tables = jax.jit(jax.vmap(learn))(jax.random.split(jax.random.key(0), 3))
+    program = jax.jit(jax.vmap(learn), compiler_options=AS_USERS)
+    tables = program(jax.random.split(jax.random.key(0), 3))
     return [chain_belief(kind, table) for table in tables]
 
 

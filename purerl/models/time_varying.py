@@ -77,13 +77,15 @@ def linear_dynamics(
     controller with covariance `temperature Q_uu^-1`, within [-1, 1] (iLQG; Gu et al., 2016).
 
     Raises TypeError for observations or actions that are not vectors, ValueError for fewer than one episode or a
-    mixture of fewer than the models are of.
+    mixture of fewer than the models are of, or of more components than these have steps.
     """
     space, actions = environment.observation_space, environment.action_space
     if episodes < 1:
         raise ValueError(f"linear models need at least one episode to be fitted to, got {episodes}")
     if components and background < episodes:
         raise ValueError(f"the prior of models of {episodes} episodes needs at least as many, got {background}")
+    if components > background * environment.max_steps:
+        raise ValueError(f"{components} components are more than the {background} episodes have steps")
     for what, box in (("observations", space), ("actions", actions)):
         if not isinstance(box, Box) or len(box.shape) != 1:
             raise TypeError(f"linear models are of vectors, but the {what} of {environment.name} are {box}")
@@ -131,7 +133,10 @@ def linear_dynamics(
         seen = valid[:, None]
         low = jnp.min(jnp.where(seen, steps.observation, jnp.inf), axis=0)
         high = jnp.max(jnp.where(seen, steps.observation, -jnp.inf), axis=0)
-        known = network.fit(model.reward, key, as_transitions(steps), jnp.sum(valid))[0] if network else None
+        known = None
+        if network:
+            reward_key = jax.random.fold_in(key, 1)
+            known = network.fit(model.reward, reward_key, as_transitions(steps), jnp.sum(valid))[0]
         share = weight / jnp.sum(weight)
         variance = share @ jnp.square(steps.successor - share @ steps.successor)
         noise = root_of(dynamics.covariance, ROUNDING * variance)

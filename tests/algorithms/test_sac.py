@@ -22,6 +22,7 @@ from tests.algorithms.one_transition import (
     one_transition,
 )
 from tests.algorithms.test_ddpg import close
+from tests.compilation import AS_USERS
 
 TIME = Time(jnp.int32(0), jnp.float32(0.5))
 
@@ -100,7 +101,8 @@ def test_the_variance_of_the_best_policy_is_temperature_over_curvature(temperatu
     )
     algorithm = sac.make(one_step(lambda a: -curvature * a**2 / 2, np.inf), config)
     keys = jax.random.split(jax.random.key(0), 4)
-    states = jax.jit(jax.vmap(lambda key: train(algorithm, key, 1500).state))(keys)
+    learn = jax.jit(jax.vmap(lambda key: train(algorithm, key, 1500).state), compiler_options=AS_USERS)
+    states = learn(keys)
     deviation = np.exp(states.actor["params"]["Actor_0"]["log_deviation"])
     variance = float(np.mean(deviation**2))
     np.testing.assert_allclose(variance, temperature / curvature, rtol=0.05)

@@ -350,6 +350,7 @@ def test_the_frozen_lake_of_gymnax_is_learned_through_the_same_door():
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("q_learning", -51.1), ("sarsa", -27.2), ("expected_sarsa", -20.5)])
+@pytest.mark.usefixtures("compiled_as_users")
 def test_returns_while_walking_along_the_cliff(rule, expected):
     returns = tabular_control.cliff_walking(200, (rule,))[rule]
     assert returns[:, -100:].mean() == pytest.approx(expected, rel=0.1)
@@ -363,6 +364,7 @@ def test_q_learning_finds_the_shortest_way_along_the_cliff():
     assert episode.lengths.tolist() == [13] * 8
 
 
+@pytest.mark.usefixtures("compiled_as_users")
 def test_double_q_learning_is_misled_less():
     lefts = tabular_control.maximization_bias(8_000)
     single, double = lefts["q_learning"], lefts["double_q_learning"]
@@ -387,6 +389,7 @@ def steps_of_a_walk(learned: dict[int, int]) -> float:
     return float(mdp.initial @ steps)
 
 
+@pytest.mark.usefixtures("compiled_as_users")
 def test_the_first_episodes_of_the_dyna_maze_are_walks():
     """Without planning the first two are exactly known: the goal has one neighbour, which the first one learns."""
     config = dyna_q.Config(planning_updates=0, steps_per_iteration=1, max_steps=100_000)
@@ -404,12 +407,14 @@ def test_the_first_episodes_of_the_dyna_maze_are_walks():
         pytest.param(50, 200, {2: 47, 3: 20, 10: 18, 25: 17}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("compiled_as_users")
 def test_planning_needs_fewer_real_steps(updates, runs, expected):
     steps = dyna_maze.dyna_maze(runs, planning=(updates,))[str(updates)].mean(0)
     for episode, value in expected.items():
         assert steps[episode - 1] == pytest.approx(value, rel=0.1), episode
 
 
+@pytest.mark.usefixtures("compiled_as_users")
 def test_the_bonus_finds_the_way_around_a_moved_wall():
     goals = dyna_maze.blocking_maze(40)
     share = {name: dyna_maze.recovered(x).mean() for name, x in goals.items()}

@@ -387,5 +387,9 @@ def test_what_does_not_go_together_is_refused():
         naf.make(pendulum, naf.Config(), Imagination(true_dynamics, rollouts=2, length=2, first_length=3))
     with pytest.raises(ValueError, match="elites"):
         ensemble_dynamics(pendulum, EnsembleConfig(members=3), elites=4)
+    with pytest.raises(ValueError, match="prior"):
+        linear_dynamics(pendulum, episodes=5, components=3, background=4)
+    with pytest.raises(ValueError, match="components"):
+        linear_dynamics(pendulum, components=5000)
     with pytest.raises(TypeError, match="vectors"):
         linear_dynamics(make("CartPole-v1"))

@@ -4,8 +4,9 @@ After every step the policy is followed, with its noise, in a model of the dynam
 states of the last episodes. What is imagined goes to a replay of its own, and for every update on real steps there are
 `imagined_updates` on imagined ones: Dyna (Sutton, 1990) for continuous actions. `model` says in what:
 
-    "linear"      time-varying linear models, fitted again and again to the last episodes: wrong everywhere else, but
-                  right where they are asked, after a handful of episodes
+    "linear"      time-varying linear models, fitted again and again to the last episodes, with a mixture of Gaussians
+                  over some more as their prior: wrong everywhere else, but right where they are asked, after a
+                  handful of episodes
     "ensemble"    bootstrap ensembles of networks, fitted to everything; the paper's network did worse than "linear"
     "true"        the environment itself: what a perfect model would be worth
 
