@@ -17,7 +17,7 @@ from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.experience import Batch, Hindsight, Step, example_step, experience
-from purerl.models.imagination import Imagination, imagining, mixed
+from purerl.models.imagination import Imagination, blended, imagining, interleaved, some_turns
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.replay import ReplayState
 from purerl.replay.priorities import PriorityState
@@ -228,10 +228,7 @@ def interaction(
             batch = memory.sample(state.replay, priorities, key, written, size, importance)
             if dreams is None or not dreams.plan.rollouts:
                 return batch
-            fiction_key, choice_key = jax.random.split(jax.random.fold_in(key, 1))
-            fiction = dreams.fiction(state.imagination, fiction_key, time, size)
-            ratio = jnp.where(dreams.active(time), dreams.plan.real_ratio, 1.0)
-            return mixed(batch, fiction, choice_key, ratio)
+            return blended(dreams, state.imagination, key, time, batch)
 
         def expanded(learner: Learner, batch: Batch, key: Key) -> Batch:
             """The batch with targets that look ahead, where that is asked for."""
@@ -277,18 +274,10 @@ def interaction(
             (learner, priorities), metrics = jax.lax.scan(group, carry, (drawn, *keys_of(groups)))
             metrics = jax.tree.map(jnp.mean, metrics)
         else:
-            together = 1 + dreams.plan.updates
-            more = dreams.fiction(
-                state.imagination, jax.random.fold_in(sample_key, 2), time, updates * size * dreams.plan.updates
-            )
-            more = jax.tree.map(lambda x: x.reshape(groups, -1, delay, size, *x.shape[1:]), more)
-            drawn = drawn._replace(weight=jnp.ones_like(drawn.reward) if drawn.weight is None else drawn.weight)
-            drawn = jax.tree.map(lambda x, y: jnp.concatenate([x[:, None], y], 1), drawn, more)
-            drawn = jax.tree.map(lambda x: x.reshape(groups * together, *x.shape[2:]), drawn)
-            stride = jnp.where(dreams.active(time), 1, together)  # past the fiction, when nothing is imagined any more
-            count = groups * together // stride
-            inputs = drawn, *keys_of(groups * together)
-            (learner, priorities), metrics = some_turns(group, carry, inputs, count, stride)
+            drawn, stride = interleaved(dreams, state.imagination, sample_key, time, drawn)
+            turns = drawn.reward.shape[0]
+            inputs = drawn, *keys_of(turns)
+            (learner, priorities), metrics = some_turns(group, carry, inputs, turns // stride, stride)
         metrics = metrics | state.environments.statistics.metrics()
         if dreams is not None:
             metrics["model_error"] = state.imagination.error
@@ -301,23 +290,6 @@ def interaction(
         return Policy(init=lambda key: (), act=act_on)
 
     return Interaction(environment, init, collect, learn, policy, block, warm_up_blocks * block)
-
-
-def some_turns(body: Callable, carry: Tree, inputs: Tree, count: Array, stride: Array) -> tuple[Tree, Metrics]:
-    """`scan` over every `stride`-th of the inputs, `count` of them: the last carry and the means of the outputs."""
-
-    def at(index: Array) -> Tree:
-        return jax.tree.map(lambda x: x[index], inputs)
-
-    def turn(index: Array, state: tuple[Tree, Metrics]) -> tuple[Tree, Metrics]:
-        carry, total = state
-        carry, metrics = body(carry, at(index * stride))
-        return carry, jax.tree.map(jnp.add, total, metrics)
-
-    shapes = jax.eval_shape(lambda: body(carry, at(jnp.zeros((), jnp.int32)))[1])
-    total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    carry, total = jax.lax.fori_loop(0, count, turn, (carry, total))
-    return carry, jax.tree.map(lambda x: x / count, total)
 
 
 def check_imagination(config: Any, hindsight: bool, imagination: Imagination | None) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from purerl import load, make
 from purerl.algorithms.continuous_control import ddpg, naf, sac
+from purerl.algorithms.value_based import dqn
 from purerl.experience import Batch, Step
 from purerl.models import imagination
 from purerl.models.dynamics import DynamicsModel, ensemble_dynamics, true_dynamics
@@ -242,7 +243,13 @@ def test_dreams_grow_longer_and_only_what_was_dreamt_is_drawn():
     np.testing.assert_allclose(np.mean(np.asarray(batch.weight)), 0.8, atol=0.03)
 
 
-SMALL = {"widths": (8,), "warm_up_steps": 20, "batch_size": 10, "steps_per_iteration": 10, "replay_capacity": 200}
+SMALL = {
+    "widths": (8,),
+    "warm_up_steps": 20,
+    "batch_size": 10,
+    "steps_per_iteration": 10,
+    "replay_capacity": 200,
+}
 
 
 def test_after_its_end_imagination_changes_nothing_and_costs_no_updates():
@@ -269,6 +276,36 @@ def test_a_batch_is_real_by_its_ratio():
     fiction = learned(Imagination(true_dynamics, rollouts=10, real_ratio=0.0))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), alone, real)
     assert not np.allclose(jax.tree.leaves(alone)[0], jax.tree.leaves(fiction)[0], rtol=1e-6)
+
+
+def test_deep_q_learning_is_what_it_is_without_imagination_where_batches_are_real():
+    def learned(plan: Imagination | None) -> Any:
+        learner = dqn.make(make("CartPole-v1"), dqn.Config(**SMALL), plan)
+        return jax.jit(lambda key: train(learner, key, 3).state)(jax.random.key(0))
+
+    alone = learned(None)
+    real = learned(Imagination(true_dynamics, rollouts=10, real_ratio=1.0))
+    fiction = learned(Imagination(true_dynamics, rollouts=10, real_ratio=0.0))
+    more = learned(Imagination(true_dynamics, rollouts=10, updates=2))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), alone.params, real.params)
+    for other in (fiction, more):
+        assert not np.allclose(jax.tree.leaves(alone.params)[0], jax.tree.leaves(other.params)[0], rtol=1e-6)
+
+
+def test_a_planned_value_needs_no_real_update():
+    """Of a chain of two steps nothing is learned from what happened, and its values all the same."""
+    environment = make("probe/discount")
+    config = dqn.Config(
+        widths=(16,), warm_up_steps=20, batch_size=16, steps_per_iteration=10, replay_capacity=400, discount=0.9,
+        learning_rate=1e-2, target_period=10, target_rate=1.0, updates_per_iteration=5,
+    )  # fmt: skip
+    plan = Imagination(true_dynamics, rollouts=16, length=2, updates=3, real_ratio=0.0, remembered=4)
+    learner = dqn.make(environment, config, plan)
+    state = jax.jit(lambda key: train(learner, key, 60).state)(jax.random.key(0))
+    network = dqn.q_function(environment, config)
+    first = environment.reset(jax.random.key(0))[1]
+    values: Any = network.apply(state.params, first[None])
+    np.testing.assert_allclose(values.mean(), 0.9, atol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -385,6 +422,13 @@ def test_what_does_not_go_together_is_refused():
         naf.make(pendulum, naf.Config(), Imagination(true_dynamics, updates=2))
     with pytest.raises(ValueError, match="first_length"):
         naf.make(pendulum, naf.Config(), Imagination(true_dynamics, rollouts=2, length=2, first_length=3))
+    pole = make("CartPole-v1")
+    with pytest.raises(ValueError, match="expansion"):
+        dqn.make(pole, dqn.Config(), Imagination(true_dynamics, expansion=2))
+    with pytest.raises(ValueError, match="ensemble"):
+        dqn.make(pole, dqn.Config(members=2), Imagination(true_dynamics, rollouts=1))
+    with pytest.raises(ValueError, match="share_observations"):
+        dqn.make(pole, dqn.Config(share_observations=True), Imagination(true_dynamics, rollouts=1))
     with pytest.raises(ValueError, match="elites"):
         ensemble_dynamics(pendulum, EnsembleConfig(members=3), elites=4)
     with pytest.raises(ValueError, match="prior"):

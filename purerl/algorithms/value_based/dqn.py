@@ -20,6 +20,7 @@ What can be switched on, in any combination:
     exploration           epsilon-greedy, Boltzmann, or noisy networks (Fortunato et al., 2018)
     soft                  soft Q-learning: y = r + discount V(s'), V = T log sum_a exp(Q / T) (Haarnoja et al., 2017)
     members, prior_scale  bootstrapped DQN with randomised priors (Osband et al., 2016, 2018)
+    imagination           an argument of `make`: learn from what a model imagines as well (Dyna; Sutton, 1990)
 
 Rainbow (Hessel et al., 2018) is `double`, `dueling`, `n_step=3`, `sampling="proportional"`, `head="categorical"` and
 `exploration="noisy"` together: `purerl.algorithms.value_based.rainbow`.
@@ -40,10 +41,11 @@ from flax import struct
 from purerl import trees
 from purerl.action_values import ExpectedReturn
 from purerl.algorithms.config import check_config, name_of, require_discrete, require_real_observations
-from purerl.algorithms.value_based.dqn_checks import check_combination, check_replay
+from purerl.algorithms.value_based.dqn_checks import check_combination, check_dreams, check_replay
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.experience import Batch, Sampling, Step, example_step, experience
 from purerl.exploration import boltzmann, epsilon_greedy, linear_schedule
+from purerl.models.imagination import Imagination, blended, imagining, interleaved, some_turns
 from purerl.networks.q_ensemble import QEnsemble
 from purerl.networks.q_network import Head, QNetwork
 from purerl.networks.torsos import Activation
@@ -162,20 +164,23 @@ class State(struct.PyTreeNode):
     observation_statistics: RunningStatistics
     replay: ReplayState  # raw observations
     priorities: PriorityState | None
+    imagination: Any  # an ImaginationState, or None
     key: Key
 
 
-def make(environment: Environment, config: Config) -> Algorithm:
-    """DQN on `environment`, which must have discrete actions.
+def make(environment: Environment, config: Config, imagination: Imagination | None = None) -> Algorithm:
+    """DQN on `environment`, which must have discrete actions, and perhaps in an imagination of it.
 
     Evaluation is greedy in the mean (or the risk measure): noise off, quantile levels fixed, the mean of all members.
     With `greedy=False` the policy explores as training does in the end.
 
     Raises TypeError for continuous actions or a traced static field, ValueError for a value out of range, fields that
-    exclude one another, a replay that is not a multiple of the block, or a batch or warm-up that does not fit it.
+    exclude one another or an imagination, a replay that is not a multiple of the block, or a batch or warm-up that does
+    not fit it.
     """
     check(config, environment)
     require_discrete(name_of(config), environment)
+    check_dreams(name_of(config), config, imagination)
     environments = vectorize(environment, config.num_envs)
     network = q_function(environment, config)
     apply: Callable[..., Any] = network.apply
@@ -183,8 +188,10 @@ def make(environment: Environment, config: Config) -> Algorithm:
     optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     block = config.num_envs * config.steps_per_iteration
     warm_up_blocks = max(1, -(-config.warm_up_steps // block))
+    model = imagination.model(environment) if imagination else None
+    remembers_states = model is not None and model.remembers_states
     memory = experience(
-        example_step(environment, config.share_observations, config.members),
+        example_step(environment, config.share_observations, config.members, model is not None, remembers_states),
         capacity=config.replay_capacity,
         block=block,
         num_envs=config.num_envs,
@@ -194,6 +201,11 @@ def make(environment: Environment, config: Config) -> Algorithm:
         priority_exponent=config.priority_exponent,
         priority_epsilon=config.priority_epsilon,
     )
+    dreams = None
+    if imagination is not None and model is not None:
+        dreams = imagining(
+            imagination, environment, model, memory.replay, config.replay_capacity, block, config.discount
+        )
     error_loss = huber if config.loss == "huber" else half_square
 
     def believe(params: Params, state: State, observation: Observation, key: Key | None = None) -> ActionValues:
@@ -210,10 +222,10 @@ def make(environment: Environment, config: Config) -> Algorithm:
         return believed.cvar(config.risk) if config.risk_averse else believed.mean()
 
     def acting_values(state: State, observation: Observation, key: Key | None) -> Array:
-        """What the environments `[B]` act by, `[B, A]`, of an ensemble `[K, B, A]`: noise is every one's own."""
+        """What observations `[B, ...]` are acted on by, `[B, A]`, of an ensemble `[K, B, A]`; noise is their own."""
         if key is None:
             return values_of(believe(state.params, state, observation))
-        keys = jax.random.split(key, config.num_envs)
+        keys = jax.random.split(key, observation.shape[0])
         return jax.vmap(lambda o, k: values_of(believe(state.params, state, o, k)))(observation, keys)
 
     def explore(progress: float | Array) -> Explore:
@@ -252,7 +264,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         def body(carry: tuple[VectorState, Array | None], inputs: tuple) -> tuple[tuple, Step]:
             environments_state, member = carry
             key, draw, network_key, fresh_member = inputs
-            observation = environments_state.observation
+            running, observation = environments_state, environments_state.observation
             values = acting_values(state, observation, network_key)
             action = act(draw, followed(values, member))
             environments_state, timestep = environments.step(key, environments_state, action)
@@ -265,6 +277,8 @@ def make(environment: Environment, config: Config) -> Algorithm:
                 terminated=timestep.terminated,
                 truncated=timestep.truncated,
                 successor=None if config.share_observations else timestep.observation,
+                episode_step=running.episode_length if model is not None else None,
+                state=running.environment if remembers_states else None,
             )
             return (environments_state, member), step
 
@@ -289,6 +303,18 @@ def make(environment: Environment, config: Config) -> Algorithm:
             replay=replay,
             priorities=priorities,
         )
+
+    def dream(state: State, key: Key, written: Array, time: Time) -> State:
+        """Imagine how training would act now, from remembered states."""
+        if dreams is None:
+            return state
+
+        def act(key: Key, observation: Observation) -> Array:
+            draw_key, network_key = jax.random.split(key)
+            values = acting_values(state, observation, network_key if random_network else None)
+            return explore(time.progress)(jax.random.uniform(draw_key, values.shape[:1]), values)
+
+        return state.replace(imagination=dreams.dream(state.imagination, key, time, state.replay, written, act))
 
     def loss(params: Params, state: State, batch: Batch, key: Key | None, temperature: Array):
         keys = [None] * 3 if key is None else jax.random.split(key, 3)
@@ -329,13 +355,16 @@ def make(environment: Environment, config: Config) -> Algorithm:
         rate = annealing(time, config.anneal_learning_rate)
         temperature = temperature_at(time.progress)
         importance = config.importance_start + (1.0 - config.importance_start) * time.progress
+        turns = updates * (1 + dreams.plan.updates) if dreams else updates
         network_keys = None
         if random_network:
-            network_keys = jax.random.split(random_streams(state, written - 1, 4)[3], updates)
+            network_keys = jax.random.split(random_streams(state, written - 1, 4)[3], turns)
         sample = partial(memory.sample, state.replay, written=written, importance_exponent=importance)
         if config.sampling == "uniform":  # nothing that an update changes decides what the next one reads
             batches = sample(None, key, size=updates * size)
-            drawn = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batches)
+            if dreams and dreams.plan.rollouts:
+                batches = blended(dreams, state.imagination, key, time, batches)
+            drawn: Any = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batches)
         else:
             drawn = jax.random.split(key, updates)
 
@@ -345,10 +374,18 @@ def make(environment: Environment, config: Config) -> Algorithm:
                 batch = sample(learner.priorities, batch, size=size)
             return update(learner, batch, network_key, temperature, rate)
 
-        learner = state.replace(replay=None, environments=None)
-        learner, metrics = jax.lax.scan(body, learner, (drawn, network_keys))
-        state = learner.replace(replay=state.replay, environments=state.environments)
-        return state, jax.tree.map(jnp.mean, metrics)
+        learner = state.replace(replay=None, environments=None, imagination=None)
+        if dreams and dreams.plan.updates:
+            drawn, stride = interleaved(dreams, state.imagination, key, time, drawn)
+            learner, metrics = some_turns(body, learner, (drawn, network_keys), turns // stride, stride)
+        else:
+            learner, metrics = jax.lax.scan(body, learner, (drawn, network_keys))
+            metrics = jax.tree.map(jnp.mean, metrics)
+        if dreams:
+            metrics["model_error"] = state.imagination.error
+        return learner.replace(
+            replay=state.replay, environments=state.environments, imagination=state.imagination
+        ), metrics
 
     def init(key: Key) -> State:
         network_key, reset_key, warm_up_key, key = jax.random.split(key, 4)
@@ -364,6 +401,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
             observation_statistics=init_statistics(environment.observation_space.shape),
             replay=replay,
             priorities=priorities,
+            imagination=dreams.init(jax.random.fold_in(key, 2**31 - 1)) if dreams else None,
             key=key,
         )
         keys = jax.random.split(warm_up_key, (warm_up_blocks, 1 + config.steps_per_iteration))
@@ -381,6 +419,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         written = warm_up_blocks + time.iteration
         state = state.replace(environments=state.environments.clear_statistics())
         state = collect(state, collect_keys, written, explore(time.progress))
+        state = dream(state, jax.random.fold_in(sample_key, 3), written + 1, time)
         before = state.target_params
         state, metrics = learn(state, sample_key, written + 1, time)
         target_rate = jnp.where(time.crosses(config.target_period, block), config.target_rate, 0.0)

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from purerl.algorithms.config import is_concrete
+from purerl.interaction import check_imagination
+from purerl.models.imagination import Imagination
 
 if TYPE_CHECKING:
     from purerl.algorithms.value_based.dqn import Config
@@ -33,6 +35,19 @@ def check_combination(name: str, config: "Config") -> None:
         raise ValueError(f"{name}: support_low ({low}) must be below support_high ({high})")
     if config.head == "categorical" and config.atoms < 2:
         raise ValueError(f"{name}: a categorical head needs at least 2 atoms, got {config.atoms}")
+
+
+def check_dreams(name: str, config: "Config", imagination: Imagination | None) -> None:
+    """Raise ValueError for an imagination together with what it cannot be combined with."""
+    check_imagination(config, False, imagination)
+    if imagination is None:
+        return
+    if imagination.expansion:
+        raise ValueError(f"{name} learns from fiction (rollouts), not from expanded targets; set expansion to 0")
+    if config.members > 1:
+        raise ValueError(f"{name}: imagination and an ensemble (members={config.members}) cannot be combined")
+    if config.share_observations:
+        raise ValueError(f"{name}: models are fitted to true successors; set share_observations to False")
 
 
 def check_replay(name: str, config: "Config") -> None:
