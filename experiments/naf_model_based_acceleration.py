@@ -27,13 +27,14 @@ Median of the steps until it is solved, and how many of eight seeds solve it:
 The first claim is not reproduced here: at equal updates linear models are slower than NAF on all three tasks, and the
 true model is nowhere 1.5 times as fast. With eight seeds, differences of a few hundred steps are noise. Why is not
 known: neither more updates (ten for five) nor perfect data help NAF much, so neither seems to be what it lacks. Nor did
-networks do worse than linear models, as the second claim has it. iLQG brought no benefit (third claim). Imagination that
-never ends did harm on canada2d, where seven of eight seeds fail with linear models and two if these are dropped after
-1500 steps, but not on the peg (fourth). NAF solves reacher and peg within ten episodes; the study's took far more.
+networks do worse than linear models, as the second claim has it. iLQG brought no benefit (third claim). Imagination
+that never ends did harm on canada2d, where seven of eight seeds fail with linear models and two if these are dropped
+after 1500 steps, but not on the peg (fourth claim). NAF solves reacher and peg within ten episodes, of which linear
+models need five.
 
 An earlier version (learned reward, models without the mixture, starts that vary, five seeds) was more favourable to the
-true model: cart-pole swing-up NAF 11,900 (3 of 5 seeds), true model 7900 (4), linear models never; peg 1900, 1400, 2400.
-The cart-pole was not run again.
+true model: cart-pole swing-up NAF 11,900 (3 of 5 seeds), true model 7900 (4), linear models never; peg insertion 1900,
+1400, 2400. The cart-pole was not run again.
 """
 
 import json
