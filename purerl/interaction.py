@@ -17,7 +17,8 @@ from purerl import trees
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.environments.wrappers import rescale_actions, unscale_action
 from purerl.experience import Batch, Hindsight, Step, example_step, experience
-from purerl.models.imagination import Imagination, blended, imagining, interleaved, some_turns
+from purerl.models.fiction import blended, check_imagination, learn_in_turns
+from purerl.models.imagination import Imagination, imagining
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.replay import ReplayState
 from purerl.replay.priorities import PriorityState
@@ -226,8 +227,6 @@ def interaction(
 
         def batches(priorities: PriorityState | None, key: Key, size: int) -> Batch:
             batch = memory.sample(state.replay, priorities, key, written, size, importance)
-            if dreams is None or not dreams.plan.rollouts:
-                return batch
             return blended(dreams, state.imagination, key, time, batch)
 
         def expanded(learner: Learner, batch: Batch, key: Key) -> Batch:
@@ -270,14 +269,9 @@ def interaction(
             return jax.random.split(update_key, (groups, delay)), jax.random.split(improve_key, groups)
 
         carry: Any = learner, state.priorities
-        if dreams is None or not dreams.plan.updates:
-            (learner, priorities), metrics = jax.lax.scan(group, carry, (drawn, *keys_of(groups)))
-            metrics = jax.tree.map(jnp.mean, metrics)
-        else:
-            drawn, stride = interleaved(dreams, state.imagination, sample_key, time, drawn)
-            turns = drawn.reward.shape[0]
-            inputs = drawn, *keys_of(turns)
-            (learner, priorities), metrics = some_turns(group, carry, inputs, turns // stride, stride)
+        (learner, priorities), metrics = learn_in_turns(
+            dreams, state.imagination, sample_key, time, group, carry, drawn, keys_of
+        )
         metrics = metrics | state.environments.statistics.metrics()
         if dreams is not None:
             metrics["model_error"] = state.imagination.error
@@ -290,24 +284,6 @@ def interaction(
         return Policy(init=lambda key: (), act=act_on)
 
     return Interaction(environment, init, collect, learn, policy, block, warm_up_blocks * block)
-
-
-def check_imagination(config: Any, hindsight: bool, imagination: Imagination | None) -> None:
-    """Raise ValueError for an imagination together with what it cannot be combined with."""
-    if imagination is None:
-        return
-    if config.sampling != "uniform":
-        raise ValueError(f"imagination needs sampling 'uniform', got {config.sampling!r}: fiction has no priorities")
-    if hindsight:
-        raise ValueError("imagination and hindsight cannot be combined: fiction has no later goals to replace its own")
-    if imagination.expansion and config.n_step != 1:
-        raise ValueError(
-            f"an expansion of targets begins with single steps, but n_step is {config.n_step}; set it to 1"
-        )
-    if imagination.expansion and (imagination.updates or imagination.rollouts):
-        raise ValueError(
-            "targets are expanded from remembered steps, which fiction is not: set either expansion or rollouts to 0"
-        )
 
 
 def what_acts(state: Tree, *fields: str) -> Tree:

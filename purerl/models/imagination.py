@@ -316,51 +316,6 @@ def sound(terminated: Array, later: Fiction) -> Array:
     return jnp.all(later.weight == jnp.cumprod(goes_on, axis=0), axis=0).astype(jnp.float32)
 
 
-def blended(dreams: Imagining, state: ImaginationState, key: Key, time: Time, batch: Batch) -> Batch:
-    """The batch `[N]` with its share of fiction, while anything is imagined; `key` may have drawn the batch."""
-    fiction_key, choice_key = jax.random.split(jax.random.fold_in(key, 1))
-    fiction = dreams.fiction(state, fiction_key, time, batch.reward.shape[0])
-    return mixed(batch, fiction, choice_key, jnp.where(dreams.active(time), dreams.plan.real_ratio, 1.0))
-
-
-def interleaved(dreams: Imagining, state: ImaginationState, key: Key, time: Time, drawn: Batch) -> tuple[Batch, Array]:
-    """Batches `[G, ..., N]`, behind each as many of fiction as the plan has `updates`: `[(1 + updates) G, ..., N]`.
-
-    And the stride at which to take them: 1, or when nothing is imagined any more past the fiction.
-    """
-    shape, updates = drawn.reward.shape, dreams.plan.updates
-    more = dreams.fiction(state, jax.random.fold_in(key, 2), time, drawn.reward.size * updates)
-    more = jax.tree.map(lambda x: x.reshape(shape[0], updates, *shape[1:], *x.shape[1:]), more)
-    drawn = drawn._replace(weight=jnp.ones(shape) if drawn.weight is None else drawn.weight)
-    both = jax.tree.map(lambda x, y: jnp.concatenate([x[:, None], y], 1), drawn, more)
-    both = jax.tree.map(lambda x: x.reshape(shape[0] * (1 + updates), *x.shape[2:]), both)
-    return both, jnp.where(dreams.active(time), 1, 1 + updates)
-
-
-def some_turns(body: Callable, carry: Any, inputs: Any, count: Array, stride: Array) -> tuple[Any, Any]:
-    """`scan` over every `stride`-th of the inputs, `count` of them: the last carry and the means of the outputs."""
-
-    def at(index: Array) -> Any:
-        return jax.tree.map(lambda x: x[index], inputs)
-
-    def turn(index: Array, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        carry, total = state
-        carry, metrics = body(carry, at(index * stride))
-        return carry, jax.tree.map(jnp.add, total, metrics)
-
-    shapes = jax.eval_shape(lambda: body(carry, at(jnp.zeros((), jnp.int32)))[1])
-    total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    carry, total = jax.lax.fori_loop(0, count, turn, (carry, total))
-    return carry, jax.tree.map(lambda x: x / count, total)
-
-
-def mixed(batch: Batch, fiction: Batch, key: Key, real_ratio: float | Array) -> Batch:
-    """Each row of `batch` with probability `real_ratio`, else that of `fiction`."""
-    if batch.weight is None:
-        batch = batch._replace(weight=jnp.ones_like(batch.reward))
-    return trees.where(jax.random.bernoulli(key, real_ratio, batch.reward.shape), batch, fiction)
-
-
 def fictional_replay(plan: Imagination, environment: Environment) -> Replay:
     """What the imagined steps of the last iterations are kept in, ordered by iteration, step and rollout."""
     observation = jnp.zeros(environment.observation_space.shape, environment.observation_space.dtype)

@@ -4,8 +4,8 @@ Each step t is a regression of its own on the steps of N episodes, with so few d
 three, and they add up:
 
     neighbours     steps at most `window` steps away count as well, weighted by `prior`, as pseudo-observations would
-    a mixture      of Gaussians over (x, u, x'), fitted to many more episodes (`fit_mixture`): the components that the
-                   steps at t belong to count as `strength` more observations, as a normal-inverse-Wishart prior does
+    a mixture      of Gaussians over (x, u, x' - x), fitted to many more episodes (`fit_mixture`): the components that
+                   the steps at t belong to count as `strength` observations, as a normal-inverse-Wishart prior does
     a ridge        keeps what remains undetermined near "nothing changes but by its mean"
 
 What comes out is what `finite_horizon_lqr` takes.
@@ -61,10 +61,10 @@ def fit_mixture(
     """
     chex.assert_rank([state, action, successor], 2)
     weight = jnp.ones(state.shape[0]) if weight is None else weight
+    share_of_row = weight / jnp.maximum(jnp.sum(weight), 1e-12)
     rows = jnp.concatenate([state, action, successor - state], axis=-1)
-    mean, scale = _units(rows, weight / jnp.maximum(jnp.sum(weight), 1e-12))
+    mean, scale = _units(rows, share_of_row)
     z = (rows - mean) / scale
-    size = z.shape[-1]
 
     def belonging(log_share: Array, centre: Array, variance: Array) -> Array:
         return _belonging(z, log_share, centre, variance) * weight[:, None]
@@ -76,11 +76,11 @@ def fit_mixture(
         variance = jnp.maximum(share.T @ jnp.square(z) / count[:, None] - jnp.square(centre), 0.0) + LEAST_VARIANCE
         return jnp.log(count / jnp.sum(count)), centre, variance
 
-    first = jax.random.choice(key, z.shape[0], (components,), replace=False, p=weight / jnp.sum(weight))
-    start = jnp.full(components, -jnp.log(components)), z[first], jnp.ones((components, size))
+    first = jax.random.choice(key, z.shape[0], (components,), replace=False, p=share_of_row)
+    start = jnp.full(components, -jnp.log(components)), z[first], jnp.ones((components, z.shape[-1]))
     log_share, centre, variance = jax.lax.fori_loop(0, iterations, improve, start)
     share = belonging(log_share, centre, variance).T  # [K, M]
-    extended = jnp.concatenate([z, jnp.ones((z.shape[0], 1))], axis=-1)
+    extended = _with_one(z)
     moments = jnp.matmul((share[:, :, None] * extended).mT, extended, precision="highest")
     moments = moments / (jnp.sum(share, axis=1)[:, None, None] + 1e-6)
     return Mixture(mean, scale, log_share, centre, variance, moments)
@@ -155,7 +155,7 @@ def fit_linear_steps(
     else:
         mean, scale = mixture.mean, mixture.scale
     z = (rows - mean) / scale
-    extended = jnp.concatenate([z, jnp.ones((*time.shape, 1))], axis=-1)
+    extended = _with_one(z)
 
     def at_every_step(values: Array) -> Array:
         return jax.ops.segment_sum(values, time, num_segments=steps)
@@ -193,6 +193,11 @@ def fit_linear_steps(
         )
 
     return jax.vmap(at)(moments)
+
+
+def _with_one(z: Array) -> Array:
+    """Rows `(z, 1)`, whose products hold first and second moments."""
+    return jnp.concatenate([z, jnp.ones((z.shape[0], 1))], axis=-1)
 
 
 def _units(z: Array, share: Array) -> tuple[Array, Array]:

@@ -83,9 +83,11 @@ def linear_dynamics(
     if episodes < 1:
         raise ValueError(f"linear models need at least one episode to be fitted to, got {episodes}")
     if components and background < episodes:
-        raise ValueError(f"the prior of models of {episodes} episodes needs at least as many, got {background}")
+        raise ValueError(
+            f"the mixture must be fitted to at least the {episodes} episodes of the models, got {background} episodes"
+        )
     if components > background * environment.max_steps:
-        raise ValueError(f"{components} components are more than the {background} episodes have steps")
+        raise ValueError(f"a mixture of {components} components needs more steps than {background} episodes have")
     for what, box in (("observations", space), ("actions", actions)):
         if not isinstance(box, Box) or len(box.shape) != 1:
             raise TypeError(f"linear models are of vectors, but the {what} of {environment.name} are {box}")
@@ -126,17 +128,12 @@ def linear_dynamics(
             near.observation, near.action, near.successor, near.episode_step, steps_of_episode, window, prior, ridge,
             own, mixture, strength,
         )  # fmt: skip
-        at = jax.tree.map(lambda x: x[near.episode_step], dynamics)
-        change = near.successor - near.observation
-        error = own @ jnp.square(near.successor - at.mean(near.observation, near.action))
-        total = own @ jnp.square(change - (own @ change) / jnp.sum(own))
         seen = valid[:, None]
         low = jnp.min(jnp.where(seen, steps.observation, jnp.inf), axis=0)
         high = jnp.max(jnp.where(seen, steps.observation, -jnp.inf), axis=0)
         known = None
         if network:
-            reward_key = jax.random.fold_in(key, 1)
-            known = network.fit(model.reward, reward_key, as_transitions(steps), jnp.sum(valid))[0]
+            known, _ = network.fit(model.reward, jax.random.fold_in(key, 1), as_transitions(steps), jnp.sum(valid))
         share = weight / jnp.sum(weight)
         variance = share @ jnp.square(steps.successor - share @ steps.successor)
         noise = root_of(dynamics.covariance, ROUNDING * variance)
@@ -144,7 +141,7 @@ def linear_dynamics(
         if control_iterations:
             found = feedback(dynamics, lambda *step: earned(model, *step), near, own, control_iterations, temperature)
             model = model.replace(controller=found)
-        return model, jnp.mean(error / jnp.maximum(total, 1e-12))
+        return model, unexplained(dynamics, near, own)
 
     def control(model: LinearModel, key: Key, observation: Observation, time: Array) -> Action:
         here = jnp.minimum(time, steps_of_episode - 1)
@@ -194,6 +191,15 @@ def linear_dynamics(
         newest=(background if components else episodes) * steps_of_episode,
         control=control if control_iterations else None,
     )
+
+
+def unexplained(dynamics: Linear, steps: Remembered, weight: Array) -> Array:
+    """The share of the variance of what changes that the dynamics of every step miss: 1 is everything."""
+    at = jax.tree.map(lambda x: x[steps.episode_step], dynamics)
+    change = steps.successor - steps.observation
+    error = weight @ jnp.square(steps.successor - at.mean(steps.observation, steps.action))
+    total = weight @ jnp.square(change - (weight @ change) / jnp.sum(weight))
+    return jnp.mean(error / jnp.maximum(total, 1e-12))
 
 
 def feedback(

@@ -346,8 +346,12 @@ CASES: dict[str, Case] = {
         "Pendulum-v1",
         SMALL_ONE_NETWORK | SMALL_MODEL | {"model": "true", "rollouts_per_step": 1, "imagination_steps": 16},
         idle=(
-            *(*PRIORITIES, "neighbour_weight", "ridge", "prior_strength"),
-            *("control_probability", "control_temperature"),
+            *PRIORITIES,
+            "neighbour_weight",
+            "prior_strength",
+            "ridge",
+            "control_probability",
+            "control_temperature",
         ),
     ),
     "mve": Case(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import naf_model_based_acceleration as acceleration
 import numpy as np
 import pytest
 
@@ -232,6 +233,20 @@ def test_the_script_solves_it_and_random_actions_do_not(name):
     assert earned[SCRIPTED].min() > 0.6 * task.good
     assert earned[RANDOM] < 0.4 * task.good
     assert earned[CHANGED] < 0.6 * task.good
+
+
+@pytest.mark.parametrize(
+    ("name", "reward"),
+    [
+        pytest.param("peg_insertion", acceleration.insert, marks=pytest.mark.xdist_group("peg_insertion")),
+        pytest.param("canada2d", acceleration.shoot, marks=pytest.mark.xdist_group("canada2d")),
+    ],
+)
+def test_what_is_observed_tells_the_reward(name, reward):
+    """As `naf_model_based_acceleration` computes it for what a model imagines."""
+    played = episodes(name)
+    told = jax.vmap(jax.vmap(reward))(played.observation, played.action, played.timestep.observation)
+    np.testing.assert_allclose(told, played.timestep.reward, atol=1e-5)
 
 
 @pytest.mark.xdist_group("peg_insertion")

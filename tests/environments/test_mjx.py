@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import naf_model_based_acceleration as acceleration
 import numpy as np
 import pytest
 
@@ -156,6 +157,8 @@ def test_planar_reacher_sees_its_target():
     timestep = jax.jit(lambda s: play(environment, s, jnp.zeros((3, 3))))(state)
     assert np.asarray(timestep.truncated).tolist() == [False, False, True]
     np.testing.assert_allclose(timestep.reward, 1 - np.tanh(np.linalg.norm(target - fingertip) / 0.2), atol=1e-5)
+    known = [acceleration.reach(observation, jnp.zeros(3), after) for after in timestep.observation]
+    np.testing.assert_allclose(timestep.reward, known, atol=1e-5)
 
 
 def test_hopper_falls_and_slips():

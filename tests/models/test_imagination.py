@@ -243,13 +243,7 @@ def test_dreams_grow_longer_and_only_what_was_dreamt_is_drawn():
     np.testing.assert_allclose(np.mean(np.asarray(batch.weight)), 0.8, atol=0.03)
 
 
-SMALL = {
-    "widths": (8,),
-    "warm_up_steps": 20,
-    "batch_size": 10,
-    "steps_per_iteration": 10,
-    "replay_capacity": 200,
-}
+SMALL = {"widths": (8,), "warm_up_steps": 20, "batch_size": 10, "steps_per_iteration": 10, "replay_capacity": 200}
 
 
 def test_after_its_end_imagination_changes_nothing_and_costs_no_updates():
@@ -278,22 +272,28 @@ def test_a_batch_is_real_by_its_ratio():
     assert not np.allclose(jax.tree.leaves(alone)[0], jax.tree.leaves(fiction)[0], rtol=1e-6)
 
 
-def test_deep_q_learning_is_what_it_is_without_imagination_where_batches_are_real():
+@pytest.mark.parametrize("fields", [{}, {"head": "implicit_quantile", "exploration": "noisy"}])
+def test_deep_q_learning_imagines(fields):
+    """With real batches only it is what it is without imagination, with fiction of any model something else."""
+
     def learned(plan: Imagination | None) -> Any:
-        learner = dqn.make(make("CartPole-v1"), dqn.Config(**SMALL), plan)
-        return jax.jit(lambda key: train(learner, key, 3).state)(jax.random.key(0))
+        learner = dqn.make(make("CartPole-v1"), dqn.Config(**SMALL | fields), plan)
+        return jax.jit(lambda key: train(learner, key, 3).state.params)(jax.random.key(0))
+
+    def networks(environment: Environment) -> DynamicsModel:
+        return ensemble_dynamics(environment, EnsembleConfig(members=2, widths=(8,), max_rounds=1))
 
     alone = learned(None)
     real = learned(Imagination(true_dynamics, rollouts=10, real_ratio=1.0))
-    fiction = learned(Imagination(true_dynamics, rollouts=10, real_ratio=0.0))
-    more = learned(Imagination(true_dynamics, rollouts=10, updates=2))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), alone.params, real.params)
-    for other in (fiction, more):
-        assert not np.allclose(jax.tree.leaves(alone.params)[0], jax.tree.leaves(other.params)[0], rtol=1e-6)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), alone, real)
+    for model, plan in ((true_dynamics, {"real_ratio": 0.0}), (networks, {"updates": 2})):
+        other = jax.tree.leaves(learned(Imagination(model, rollouts=10, **plan)))
+        assert all(np.isfinite(x).all() for x in other)
+        assert not np.allclose(jax.tree.leaves(alone)[0], other[0], rtol=1e-6)
 
 
-def test_a_planned_value_needs_no_real_update():
-    """Of a chain of two steps nothing is learned from what happened, and its values all the same."""
+def test_values_are_learned_from_fiction_alone():
+    """Those of a chain of two steps: no update is on what happened."""
     environment = make("probe/discount")
     config = dqn.Config(
         widths=(16,), warm_up_steps=20, batch_size=16, steps_per_iteration=10, replay_capacity=400, discount=0.9,
@@ -431,7 +431,7 @@ def test_what_does_not_go_together_is_refused():
         dqn.make(pole, dqn.Config(share_observations=True), Imagination(true_dynamics, rollouts=1))
     with pytest.raises(ValueError, match="elites"):
         ensemble_dynamics(pendulum, EnsembleConfig(members=3), elites=4)
-    with pytest.raises(ValueError, match="prior"):
+    with pytest.raises(ValueError, match="mixture must"):
         linear_dynamics(pendulum, episodes=5, components=3, background=4)
     with pytest.raises(ValueError, match="components"):
         linear_dynamics(pendulum, components=5000)

@@ -7,7 +7,8 @@ states of the last episodes. What is imagined goes to a replay of its own, and f
     "linear"      time-varying linear models, fitted again and again to the last episodes, with a mixture of Gaussians
                   over some more as their prior: wrong everywhere else, but right where they are asked, after a
                   handful of episodes
-    "ensemble"    bootstrap ensembles of networks, fitted to everything; the paper's network did worse than "linear"
+    "ensemble"    bootstrap ensembles of networks, fitted to everything; the paper's network did worse than "linear",
+                  ours do not (`experiments/naf_model_based_acceleration.py`)
     "true"        the environment itself: what a perfect model would be worth
 
 Imagination helps while Q is poor and hurts when the model's errors are what is left, so it ends after
@@ -157,3 +158,15 @@ def check(config: Config, environment: Environment) -> None:
             f"{name_of(config)}: control_iterations ({config.control_iterations}) finds a controller in linear models, "
             f"but model is {config.model!r}; set it to 0"
         )
+    if config.model == "linear" and config.components:
+        if config.background_episodes < config.model_episodes:
+            raise ValueError(
+                f"{name_of(config)}: background_episodes ({config.background_episodes}) must be at least "
+                f"model_episodes ({config.model_episodes})"
+            )
+        steps = min(config.background_episodes * environment.max_steps, config.replay_capacity)
+        if config.components > steps:
+            raise ValueError(
+                f"{name_of(config)}: components ({config.components}) must not exceed the {steps} steps they are "
+                f"fitted to: raise replay_capacity or background_episodes, or lower components"
+            )

@@ -40,12 +40,13 @@ from flax import struct
 
 from purerl import trees
 from purerl.action_values import ExpectedReturn
-from purerl.algorithms.config import check_config, name_of, require_discrete, require_real_observations
-from purerl.algorithms.value_based.dqn_checks import check_combination, check_dreams, check_replay
+from purerl.algorithms.config import name_of, require_discrete
+from purerl.algorithms.value_based.dqn_checks import check, check_dreams
 from purerl.environments.vectorize import VectorState, vectorize
 from purerl.experience import Batch, Sampling, Step, example_step, experience
 from purerl.exploration import boltzmann, epsilon_greedy, linear_schedule
-from purerl.models.imagination import Imagination, blended, imagining, interleaved, some_turns
+from purerl.models.fiction import blended, learn_in_turns
+from purerl.models.imagination import Imagination, imagining
 from purerl.networks.q_ensemble import QEnsemble
 from purerl.networks.q_network import Head, QNetwork
 from purerl.networks.torsos import Activation
@@ -355,18 +356,16 @@ def make(environment: Environment, config: Config, imagination: Imagination | No
         rate = annealing(time, config.anneal_learning_rate)
         temperature = temperature_at(time.progress)
         importance = config.importance_start + (1.0 - config.importance_start) * time.progress
-        turns = updates * (1 + dreams.plan.updates) if dreams else updates
-        network_keys = None
-        if random_network:
-            network_keys = jax.random.split(random_streams(state, written - 1, 4)[3], turns)
         sample = partial(memory.sample, state.replay, written=written, importance_exponent=importance)
         if config.sampling == "uniform":  # nothing that an update changes decides what the next one reads
             batches = sample(None, key, size=updates * size)
-            if dreams and dreams.plan.rollouts:
-                batches = blended(dreams, state.imagination, key, time, batches)
+            batches = blended(dreams, state.imagination, key, time, batches)
             drawn: Any = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batches)
         else:
             drawn = jax.random.split(key, updates)
+
+        def network_keys(number: int) -> tuple[Key | None]:
+            return (jax.random.split(random_streams(state, written - 1, 4)[3], number) if random_network else None,)
 
         def body(learner: State, inputs: tuple) -> tuple[State, Metrics]:
             batch, network_key = inputs
@@ -375,12 +374,7 @@ def make(environment: Environment, config: Config, imagination: Imagination | No
             return update(learner, batch, network_key, temperature, rate)
 
         learner = state.replace(replay=None, environments=None, imagination=None)
-        if dreams and dreams.plan.updates:
-            drawn, stride = interleaved(dreams, state.imagination, key, time, drawn)
-            learner, metrics = some_turns(body, learner, (drawn, network_keys), turns // stride, stride)
-        else:
-            learner, metrics = jax.lax.scan(body, learner, (drawn, network_keys))
-            metrics = jax.tree.map(jnp.mean, metrics)
+        learner, metrics = learn_in_turns(dreams, state.imagination, key, time, body, learner, drawn, network_keys)
         if dreams:
             metrics["model_error"] = state.imagination.error
         return learner.replace(
@@ -401,7 +395,7 @@ def make(environment: Environment, config: Config, imagination: Imagination | No
             observation_statistics=init_statistics(environment.observation_space.shape),
             replay=replay,
             priorities=priorities,
-            imagination=dreams.init(jax.random.fold_in(key, 2**31 - 1)) if dreams else None,
+            imagination=dreams.init(jax.random.fold_in(warm_up_key, 1)) if dreams else None,
             key=key,
         )
         keys = jax.random.split(warm_up_key, (warm_up_blocks, 1 + config.steps_per_iteration))
@@ -473,46 +467,3 @@ def q_function(environment: Environment, config: Config) -> QNetwork | QEnsemble
         support=(config.support_low, config.support_high),
     )
     return network() if config.members == 1 else QEnsemble(network, config.members, config.prior_scale)
-
-
-def check(config: Config, environment: Environment) -> None:
-    """Raise if the fields do not fit their ranges, one another or the environment."""
-    name = name_of(config)
-    check_config(
-        config,
-        positive=(
-            "learning_rate",
-            "adam_epsilon",
-            "max_gradient_norm",
-            "num_envs",
-            "steps_per_iteration",
-            "updates_per_iteration",
-            "batch_size",
-            "exploration_fraction",
-            "target_period",
-            "n_step",
-            "atoms",
-            "risk",
-            "temperature_start",
-            "temperature_end",
-            "members",
-            "priority_epsilon",
-        ),
-        non_negative=("warm_up_steps", "noise_deviation", "prior_scale"),
-        fraction=(
-            "discount",
-            "epsilon_start",
-            "epsilon_end",
-            "exploration_fraction",
-            "target_rate",
-            "priority_exponent",
-            "importance_start",
-            "risk",
-            "mask_probability",
-        ),
-        infinite=("max_gradient_norm",),
-    )
-    if config.normalize_observations:
-        require_real_observations(name, environment)
-    check_combination(name, config)
-    check_replay(name, config)

@@ -1,13 +1,57 @@
-"""Which components and sizes of deep Q-learning go together: what `dqn.check` asks beside the range of every field."""
+"""What deep Q-learning asks of its Config: the range of every field, and which components and sizes go together."""
 
 from typing import TYPE_CHECKING
 
-from purerl.algorithms.config import is_concrete
-from purerl.interaction import check_imagination
+from purerl.algorithms.config import check_config, is_concrete, name_of, require_real_observations
+from purerl.models.fiction import check_imagination
 from purerl.models.imagination import Imagination
+from purerl.types import Environment
 
 if TYPE_CHECKING:
     from purerl.algorithms.value_based.dqn import Config
+
+
+def check(config: "Config", environment: Environment) -> None:
+    """Raise if the fields do not fit their ranges, one another or the environment."""
+    name = name_of(config)
+    check_config(
+        config,
+        positive=(
+            "learning_rate",
+            "adam_epsilon",
+            "max_gradient_norm",
+            "num_envs",
+            "steps_per_iteration",
+            "updates_per_iteration",
+            "batch_size",
+            "exploration_fraction",
+            "target_period",
+            "n_step",
+            "atoms",
+            "risk",
+            "temperature_start",
+            "temperature_end",
+            "members",
+            "priority_epsilon",
+        ),
+        non_negative=("warm_up_steps", "noise_deviation", "prior_scale"),
+        fraction=(
+            "discount",
+            "epsilon_start",
+            "epsilon_end",
+            "exploration_fraction",
+            "target_rate",
+            "priority_exponent",
+            "importance_start",
+            "risk",
+            "mask_probability",
+        ),
+        infinite=("max_gradient_norm",),
+    )
+    if config.normalize_observations:
+        require_real_observations(name, environment)
+    check_combination(name, config)
+    check_replay(name, config)
 
 
 def check_combination(name: str, config: "Config") -> None:
