@@ -20,7 +20,6 @@ about it, and 8.6 % of neighbouring levels cross.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,7 +207,6 @@ def main(
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.legend(frameon=False)
     figure.savefig(out / "figure.png", dpi=100)
-    numbers |= {"command": " ".join(["python", *sys.argv]), "date": "2026-11-20", "machine": "2 CPU cores"}
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(numbers, indent=1))
     print(f"figure: {out / 'figure.png'}")

@@ -17,7 +17,6 @@ up the rare gradients of the rarely taken copies.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -174,7 +173,6 @@ def main(
     panels[0, 0].set_ylabel("mean squared error of Q")
     panels[0, -1].legend(frameon=False, title=f"median and range of {seeds} seeds")
     figure.savefig(out / "figure.png", dpi=100)
-    numbers |= {"command": " ".join(["python", *sys.argv]), "date": "2026-11-20", "machine": "2 CPU cores"}
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(f"figure: {out / 'figure.png'}")
 

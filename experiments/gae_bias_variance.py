@@ -21,7 +21,6 @@ mean over 1, 10, 100, 1,000 and 10,000 episodes is least at lambda = 0.15, 0.25,
 """
 
 import json
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -208,9 +207,6 @@ def main(
         }
         print(f"batch of {batch}: {best[batch]}")
     numbers = {
-        "command": "python experiments/gae_bias_variance.py" + (" --quick" if quick else ""),
-        "date": str(date.today()),
-        "machine": "2 CPU cores",
         "rollouts": rollouts,
         "squared_length_of_the_gradient": length,
         "rows_value_and_half_of_95_percent_interval": rows,

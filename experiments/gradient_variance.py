@@ -27,7 +27,6 @@ Simulation cannot show it: at 12 steps 200,000 episodes say 3661 [3267, 4055] wh
 
 import json
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -398,9 +397,6 @@ def main(quick: bool = False, batches: int = 4_000, out: Path = Path("runs/exper
     off_policy = measure_off_policy(given, 50 * batches)
     out.mkdir(parents=True, exist_ok=True)
     numbers = {
-        "command": "python experiments/gradient_variance.py" + (" --quick" if quick else ""),
-        "date": str(date.today()),
-        "machine": "2 CPU cores",
         "batches": batches,
         "episodes_per_batch": BATCH,
         "on_policy": on_policy,

@@ -20,7 +20,6 @@ some 80 of them (its floor is 1e-6) and k creeps. Large steps leap across k* at 
 """
 
 import json
-from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -167,9 +166,6 @@ def main(quick: bool = False, out: Path = Path("runs/experiments/natural_gradien
     steps, per_decade = (2_000, 4) if quick else (20_000, 12)
     best = best_gain()
     numbers: dict = {
-        "command": "python experiments/natural_gradient_lq.py" + (" --quick" if quick else ""),
-        "date": str(date.today()),
-        "machine": "2 CPU cores",
         "best_gain": best,
         "starts_gain_deviation": STARTS.tolist(),
         "most_steps": steps,

@@ -28,7 +28,6 @@ a bound, where clipped Gaussian samples fall and uniform ones never do, so that 
 """
 
 import json
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -176,9 +175,6 @@ def main(
             gap = {point["cost"]: point["gap"] for point in points}
             print(f"{name:28}" + "".join(f"{gap[n]:8.3f}" if n in gap else f"{'':>8}" for n in shown))
     numbers = {
-        "command": "python experiments/nuts_and_bolts_of_max_q.py" + (" --quick" if quick else ""),
-        "date": str(date.today()),
-        "machine": "2 CPU cores",
         "functions": functions,
         "repeats": repeats,
         "values_per_gradient": GRADIENT_COST,

@@ -105,16 +105,15 @@ def main(
         "SAC, 1 update": lambda: sac.make(environment, sac.Config(**SAC)),
     }
     file = out / "numbers.json"
-    numbers = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    numbers = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else {}
     for name in learners:
         limit = limits[name != "PETS"]
         numbers[name] = learn(algorithms[name](), range(first_seed, first_seed + seeds), episodes, limit)
-        file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        found = summary(numbers)
+        file.write_text(json.dumps(found | {"runs": numbers}, indent=1) + "\n", encoding="utf-8")
         arrived = to_threshold(numbers[name]["steps"], numbers[name]["returns"])
         print(f"{name:22} {arrived}; {numbers[name]['seconds']:.0f} s", flush=True)
-    found = summary(numbers)
-    (out / "summary.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    print(json.dumps(summary(numbers), indent=1))
     draw(numbers, out / "figure.png")
     print(f"figure: {out / 'figure.png'}")
 

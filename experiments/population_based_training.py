@@ -11,6 +11,7 @@ gap between the best members (medians of the last five evaluations: -210, anneal
 nothing of the gap between the median ones (-700, -719, -161).
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def main(
     size, seeds, rounds = (4, 2, 4) if quick else (16, seeds, rounds)
     shared: dict[str, Any] = {"num_envs": 4, "minibatches": 8, "widths": (32, 32)}
     shared |= {"normalize_observations": True, "scale_rewards": True, "reward_clip": 10.0}
+    numbers: dict[str, Any] = {"seeds": seeds, "members": size, "rounds": rounds}
     figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     for i, (name, (fraction, anneal)) in enumerate(SEARCHES.items()):
         fixed = shared | {"anneal_learning_rate": anneal}
@@ -75,8 +77,9 @@ def main(
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25, linewidth=0.6)
-        for member, returns in (("best", best), ("median", median)):
-            print(f"{name}: final returns of the {member} members {np.sort(returns[:, -1]).round().tolist()}")
+        last = {"best member": best[:, -5:].mean(axis=1), "median member": median[:, -5:].mean(axis=1)}
+        numbers[name] = {member: np.sort(returns).round(1).tolist() for member, returns in last.items()}
+        print(f"{name}, mean return of the last five evaluations, populations in order: {numbers[name]}")
     panels[0].set(
         ylabel="greedy return", title="PPO on Pendulum-v1: the best member", ylim=None if quick else (-600, -100)
     )
@@ -87,6 +90,7 @@ def main(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, title=title
     )
     figure.savefig(out / "figure.png", dpi=120)
+    (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(f"figure: {out / 'figure.png'}")
 
 

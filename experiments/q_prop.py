@@ -29,7 +29,6 @@ the same command, on other code of the collection, had 19,000 for TRPO and 27,00
 
 import dataclasses
 import json
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -264,7 +263,7 @@ def main(
     for name in names:
         curves[name] = learn(name, seeds, steps)
         print(f"{name}: {np.median(curves[name], 0).round().astype(int).tolist()}")
-    finish(gradients, curves, out, "python experiments/q_prop.py" + (" --quick" if quick else ""))
+    finish(gradients, curves, out)
 
 
 def measure_gradients(batches: int, quick: bool) -> dict[str, dict]:
@@ -286,7 +285,7 @@ def measure_gradients(batches: int, quick: bool) -> dict[str, dict]:
     return result
 
 
-def finish(gradients: dict[str, dict], curves: dict[str, np.ndarray], out: Path, command: str) -> None:
+def finish(gradients: dict[str, dict], curves: dict[str, np.ndarray], out: Path) -> None:
     """Print, save and draw what came out."""
     steps = EVERY * np.arange(1, 1 + next(iter(curves.values())).shape[1])
     learning = {}
@@ -301,9 +300,6 @@ def finish(gradients: dict[str, dict], curves: dict[str, np.ndarray], out: Path,
         middle, end = np.median(reached), np.median(last)
         print(f"{name:28s} {THRESHOLD:.0f} after {middle:.0f} steps {np.sort(reached)}, ends at {end:.0f}")
     numbers = {
-        "command": command,
-        "date": str(date.today()),
-        "machine": "2 CPU cores",
         "threshold": THRESHOLD,
         "steps": steps.tolist(),
         "gradients": gradients,

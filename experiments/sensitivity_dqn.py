@@ -9,7 +9,9 @@ defaults; each choice is made on half of the seeds and scored on the other half.
 0 for a random policy and 1 for a solved task.
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -54,6 +56,10 @@ def main(quick: bool = False, out: Path = Path("runs/experiments/sensitivity_dqn
     chosen = ", ".join(f"{name}={value:g}" for name, value in zip(by, table.index[found.best_across], strict=True))
     print(f"one setting for all:         {in_words(found.across, 2)} ({chosen})")
     print(f"the defaults:                {in_words(found.untuned, 2)}")
+    numbers: dict[str, Any] = {"steps": budget["total_steps"], "seeds": len(result.seeds), "best setting": chosen}
+    numbers |= {
+        name: list(getattr(found, name))[:3] for name in ("per_environment", "across", "untuned", "sensitivity")
+    }
     print(f"sensitivity (first - second): {in_words(found.sensitivity, 2)}")
     for environment in environments:
         of = agents[agents.env == environment]
@@ -61,8 +67,10 @@ def main(quick: bool = False, out: Path = Path("runs/experiments/sensitivity_dqn
             print(f"{environment}: every agent ends at {of.final_return.iloc[0]:g}")
             continue
         shares = importance({name: of[name].to_numpy() for name in by}, of.final_return.to_numpy())
+        numbers[environment] = {name: round(float(share), 4) for name, share in shares.main.items()}
         words = ", ".join(f"{name} {share:.0%}" for name, share in shares.main.items())
         print(f"{environment}: {words}, together {shares.interactions:.0%}, seeds {shares.noise:.0%}")
+    (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     for path in draw_sweep(result, out):
         print(path)
 

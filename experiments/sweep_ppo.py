@@ -7,6 +7,7 @@ What such a sweep is for: it says how wide the basin of good settings is, which 
 is worth on seeds that did not choose it.
 """
 
+import json
 from pathlib import Path
 
 import tyro
@@ -50,6 +51,17 @@ def main(quick: bool = False, env: str = "CartPole-v1", out: Path = Path("runs/e
     again = purerl.sweep(chosen, seeds=FRESH_SEEDS, seed=1000, preset=False, directory=out / "best_again", **budget)
     print(f"best of {len(result.trials)} settings: {in_words(best.estimate)}")
     print(f"the same on seeds that did not choose it: {in_words(again.best().estimate)}")
+    numbers = {
+        "steps": budget["total_steps"],
+        "settings": len(result.trials),
+        "seeds": seeds,
+        "share of the variance": {name: round(float(share), 4) for name, share in shares.main.items()},
+        "interactions": round(float(shares.interactions), 4),
+        "best setting": {name: chosen[name] for name in fields},
+        "best": list(result.best().estimate)[:3],
+        "the same on fresh seeds": list(again.best().estimate)[:3],
+    }
+    (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     for path in draw_sweep(result, out):
         print(path)
 

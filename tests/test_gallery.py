@@ -1,0 +1,59 @@
+"""The gallery: every experiment is in it, its claims hold in the stored results, and a broken one is noticed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from gallery import ENTRIES
+from gallery.__main__ import FIGURES, RESULTS, check, stored
+from gallery.entries import NO_BOUND, Entry, Measure, at, at_least, median_of_steps
+from gallery.page import page
+
+ROOT = Path(__file__).parent.parent
+NAMES = [entry.name for entry in ENTRIES]
+TO_COPY = {  # files to start from: they claim nothing
+    "custom_environment",
+    "dqn_cartpole",
+    "ppo_brax",
+    "ppo_minatar",
+    "ppo_mjx",
+    "sweep_ppo",
+}
+
+
+def test_every_experiment_and_every_result_has_its_entry():
+    assert len(set(NAMES)) == len(NAMES)
+    assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - TO_COPY == set(NAMES)
+    assert {path.stem for path in RESULTS.glob("*.json")} == set(NAMES)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
+def test_the_stored_numbers_bear_the_claim(entry):
+    assert check(entry) == []
+    record = stored(entry)
+    assert record["command"].startswith(f"python experiments/{entry.name}.py")
+    assert {"date", "machine", "numbers"} < record.keys()
+    assert "nan" not in entry.sentence(record["numbers"])
+    assert any(measure.bounds != NO_BOUND for measure in entry.measures.values())
+    for name in entry.pictures():
+        assert (FIGURES / f"{name}.png").stat().st_size < 300_000
+
+
+def test_the_page_is_that_of_the_stored_numbers():
+    written = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    assert written == page(ENTRIES, stored), "run: python -m experiments.gallery"
+
+
+def test_a_number_outside_of_its_bounds_is_a_fault():
+    measures = {
+        "mean": Measure(at("mean", 0), at_least(1.0), quick=(0.0, 5.0)),
+        "steps": Measure(median_of_steps("steps")),
+    }
+    entry = Entry("one", "a claim", "{mean:.1f} after {steps:.0f} steps", measures)
+    good, bad = {"mean": [2.0, 0.1], "steps": [10, 30, 20]}, {"mean": [0.5], "steps": [None, None, 3]}
+    assert entry.sentence(good) == "2.0 after 20 steps"
+    assert entry.sentence(bad) == "0.5 after never steps"
+    assert entry.broken(good, quick=False) == []
+    assert entry.broken(bad, quick=False) == ["one: mean is 0.5, not within [1, inf]"]
+    assert entry.broken(bad, quick=True) == []
+    assert entry.broken(json.loads(json.dumps({"mean": [float("nan")]})), quick=True) != []
