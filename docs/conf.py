@@ -34,6 +34,8 @@ nitpick_ignore_regex = [
     ("py:class", r"purerl\.algorithms\..*\.(State|Move)"),  # and what an algorithm keeps to itself
 ]
 
+smartquotes = False  # the prime of s' is no apostrophe
+
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 

@@ -1,5 +1,6 @@
 """One page per algorithm, from its module, its presets, its measured results and its experiments."""
 
+import functools
 import importlib
 import inspect
 import textwrap
@@ -19,6 +20,7 @@ FROM_DATA = {
     "lspi": "purerl.algorithms.value_based.lspi",
     "successor_features": "purerl.algorithms.value_based.successor_features",
 }
+NUMBERED = "discrete, with states that are numbered"
 MODULES = ALGORITHMS | FROM_DATA
 FAMILIES = {
     "tabular": "Tables",
@@ -39,7 +41,7 @@ def index() -> str:
     """The table of all algorithms by family."""
     parts = [
         title("Algorithms"),
-        "Every algorithm is one file with a ``Config`` and a ``make(environment, config)``. Those of the command line are "
+        "Every algorithm is one file with a ``Config`` and a ``make(environment, config)``. On the command line it is "
         "``purerl train NAME --env ENVIRONMENT``; in Python, ``purerl.load(NAME)`` is the module.",
     ]
     for family, heading in FAMILIES.items():
@@ -51,7 +53,7 @@ def index() -> str:
 
 
 def _index_row(name: str) -> tuple[str, str, str]:
-    module = importlib.import_module(MODULES[name])
+    module = module_of(name)
     return f":doc:`{name}`", inline(first_sentence(module.__doc__ or "")), ", ".join(actions_of(name))
 
 
@@ -64,9 +66,14 @@ def family_of(name: str) -> str:
     return MODULES[name].split(".")[-2]
 
 
+def module_of(name: str) -> ModuleType:
+    """The algorithm's module."""
+    return importlib.import_module(MODULES[name])
+
+
 def page(name: str) -> str:
     """The page of one algorithm, as reStructuredText."""
-    module = importlib.import_module(MODULES[name])
+    module = module_of(name)
     parts = [
         title(name),
         f".. py:module:: {MODULES[name]}",
@@ -92,20 +99,33 @@ def facts(name: str, module: ModuleType) -> str:
         lines.append(f"**Built on**: {file_link(_source(shared))}, whose fields it has with other defaults")
     if name in FROM_DATA:
         lines.append("**Learns from**: a dataset, not from acting; it has no name on the command line")
+    else:
+        lines.append(f"**Run**: {code(f'purerl train {name} --env {example_environment(name)}')}")
     return "\n".join(f"- {line}" for line in lines)
 
 
+def example_environment(name: str) -> str:
+    """One that the algorithm has a preset for, else one with actions that it takes."""
+    path = presets.DIRECTORY / f"{name}.toml"
+    if path.exists():
+        return next(iter(tomllib.loads(path.read_text("utf-8"))))
+    simplest = {"continuous": "Pendulum-v1", "discrete": "CartPole-v1", NUMBERED: "finite/cliff_walking"}
+    return next(simplest[kind] for kind in actions_of(name) if kind in simplest)
+
+
+@functools.cache
 def actions_of(name: str) -> list[str]:
     """The kinds of actions that the algorithm takes, found by making it for an environment of each kind."""
     if name in FROM_DATA:
         return ["discrete"]  # each of their files says so with `require_discrete`, but needs a dataset to say it
-    module = importlib.import_module(MODULES[name])
+    module = module_of(name)
     found = [kind for kind, environment in _one_of_each_kind().items() if _takes(module, environment)]
     if "discrete" not in found and _takes(module, environments.make("finite/cliff_walking")):
-        found.append("discrete, with states that are numbered")
+        found.append(NUMBERED)
     return found
 
 
+@functools.cache
 def _one_of_each_kind() -> dict[str, Environment]:
     discrete = environments.make("CartPole-v1")
     several = discrete._replace(
@@ -143,8 +163,8 @@ def settings(module: ModuleType) -> str:
         for field in fields.fields_of(module.Config)
     ]
     explanation = (
-        "A *traced* field may be swept by one compiled program; a *static* one chooses the program. On the command line "
-        "every field is a flag: ``learning_rate`` is ``--learning-rate``."
+        "A *traced* field may be swept by one compiled program; a *static* one chooses the program. On the command "
+        "line every field is a flag: ``learning_rate`` is ``--learning-rate``."
     )
     table = list_table(("Field", "Type", "Default", "What it is"), rows, (22, 20, 13, 45), "settings")
     return ".. py:class:: Config\n\n" + textwrap.indent(f"{explanation}\n\n{table}", "    ")

@@ -15,6 +15,7 @@ SECTION = re.compile(r"(Args|Returns|Raises|Yields):$")
 NAMED = re.compile(r"(?P<name>\*{0,2}[\w`, .*]+?): +(?P<text>\S.*)$")
 TERM = r'"?[a-z][\w"]*(?:, "?\w[\w"]*)*'
 TWO_COLUMNS = re.compile(rf"(?P<term>{TERM})(?P<gap> {{2,}})(?P<text>\S.*)$")
+EQUATION_WORDS = ("maximise", "minimise", "or", "and")  # before an equation they are no names
 TERM_ALONE = re.compile(rf"{TERM}$")
 
 
@@ -139,6 +140,8 @@ def two_columns(lines: list[str]) -> list[tuple[str, str]]:
     terms: list[tuple[str, str]] = []
     for line in lines:
         match = TWO_COLUMNS.match(line)
+        if match and match["term"] in EQUATION_WORDS:
+            return []
         if match and match.start("text") == column:
             terms.append((match["term"], match["text"]))
         elif TERM_ALONE.match(line):
@@ -151,15 +154,20 @@ def two_columns(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def definitions(terms: list[tuple[str, str]]) -> str:
-    """A definition list. The names are code, each of them where several stand between commas."""
-    names = (", ".join(f"``{name.strip()}``" for name in term.split(",")) for term, _ in terms)
-    texts = (inline(text) or "(as it says)" for _, text in terms)
-    return "\n".join(f"{name}\n    {text}" for name, text in zip(names, texts, strict=True))
+    """A definition list. Names are code, each of them where several stand between commas; without meaning, a line."""
+    return "\n".join(_definition(name, text) for name, text in terms).strip("\n")
+
+
+def _definition(term: str, text: str) -> str:
+    names = ", ".join(f"``{name.strip()}``" for name in term.split(","))
+    return f"{names}\n    {inline(text)}" if text else f"\n{names}\n"
 
 
 def _is_python(text: str) -> bool:
+    """Whether it is a program: assignments, imports and calls. `Q <- Q + rate (r - Q)` parses as well, and is none."""
     try:
-        tree = ast.parse(text)
+        statements = ast.parse(text).body
     except SyntaxError:
         return False
-    return any(isinstance(node, ast.Call) for node in ast.walk(tree))
+    called = any(isinstance(node, ast.Call) for statement in statements for node in ast.walk(statement))
+    return called and not any(isinstance(s, ast.Expr) and not isinstance(s.value, ast.Call) for s in statements)

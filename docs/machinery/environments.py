@@ -1,8 +1,11 @@
 """The page of all environments, from the package's lists."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
+
+from gymnax import registration as registry
 
 from docs.machinery import fields
 from docs.machinery.docstrings import first_sentence, inline
@@ -20,6 +23,11 @@ SUITES: dict[str, tuple[str, Any]] = {
     "finite/": ("Finite Markov decision processes", finite),
     "game/": ("Board games", games),
     "probe/": ("Probes", probes),
+}
+NOTES = {
+    "": " Parameters are the fields of its ``EnvParams``; arguments of an environment's constructor, such as DeepSea's "
+    "``size=20``, may be given as well.",
+    "brax/": " The parameter ``backend`` is one of ``spring``, ``positional``, ``generalized`` and ``mjx``.",
 }
 MADE_HERE = ("", "goal/", "probe/", "game/")  # cheap to make: their spaces can be looked at
 DESCRIBED: dict[str, dict[str, Callable[..., Environment]]] = {
@@ -43,15 +51,14 @@ def page() -> str:
         "``--env-param parameter=value``. ``purerl list`` prints the names. A parameter that is a ``float`` may be "
         "traced, so that one program sweeps it.",
         section("RoboParking"),
-        f"{inline(_summary(robo_parking))}. It is the worked example of an environment of one's own: "
-        "``purerl/environments/robo_parking.py``.",
+        f"{inline(_summary(robo_parking))} (``purerl/environments/robo_parking.py``).",
         _table("", {"RoboParking": robo_parking.make}, with_spaces=True),
     ]
     missing = set(environments.SUITES) - set(SUITES)
     if missing:
         raise ValueError(f"docs.machinery.environments.SUITES says nothing about the suites {sorted(missing)}")
     for prefix, (heading, module) in SUITES.items():
-        parts += [section(heading), f"{inline(_summary(module))}.", _suite(prefix)]
+        parts += [section(heading), f"{inline(_summary(module))}.{NOTES.get(prefix, '')}", _suite(prefix)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -64,8 +71,9 @@ def _suite(prefix: str) -> str:
     if prefix in DESCRIBED:
         return _table(prefix, DESCRIBED[prefix], prefix in MADE_HERE)
     if prefix in MADE_HERE:
-        rows = [(code(prefix + name), *_spaces(environments.make(prefix + name))) for name in names]
-        return list_table(("Name", "Observation", "Actions"), rows, (40, 30, 30))
+        parameters = _gymnax_parameters if prefix == "" else lambda name: _parameters(environments.SUITES[prefix].make)
+        rows = [(code(prefix + name), _seen(environments.make(prefix + name)), parameters(name)) for name in names]
+        return list_table(("Name", "Observation and actions", "Parameters"), rows, (24, 30, 46))
     return ", ".join(code(prefix + name) for name in names)
 
 
@@ -75,8 +83,7 @@ def _table(prefix: str, makers: dict[str, Callable[..., Environment]], with_spac
 
 
 def _row(name: str, maker: Callable[..., Environment], with_spaces: bool) -> tuple[str, str, str]:
-    observation, actions = _spaces(environments.make(name)) if with_spaces else ("", "")
-    spaces = f" Observation: {observation}; actions: {actions}." if with_spaces else ""
+    spaces = f" {_seen(environments.make(name)).capitalize()}." if with_spaces else ""
     return code(name), f"{inline(first_sentence(inspect.getdoc(maker) or ''))}.{spaces}", _parameters(maker)
 
 
@@ -86,15 +93,23 @@ def _parameters(maker: Callable[..., Environment]) -> str:
     return ", ".join(code(f"{p.name}={fields.value_text(p.default)}") for p in parameters) or "none"
 
 
-def _spaces(environment: Environment) -> tuple[str, str]:
-    return _space(environment.observation_space), _space(environment.action_space)
+def _gymnax_parameters(name: str) -> str:
+    """Fields of gymnax's `EnvParams`."""
+    values = dataclasses.asdict(registry.make(name)[1]).items()
+    written = [f"{key}={fields.value_text(value)}" for key, value in values if isinstance(value, int | float | str)]
+    return ", ".join(map(code, written)) or "none"
 
 
-def _space(space: Space) -> str:
-    """'4 numbers', 'one of 3', '2 choices', '10 x 10 x 4 numbers'."""
+def _seen(environment: Environment) -> str:
+    """'4 numbers observed, one of 2 actions'."""
+    return f"{_space(environment.observation_space)} observed; {_space(environment.action_space, 'action')}"
+
+
+def _space(space: Space, of: str = "number") -> str:
+    """'4 numbers', 'one of 3 numbers', '2 choices of 3, 4', '10 x 10 x 4 numbers'."""
     if isinstance(space, Discrete):
-        return f"one of {space.n}"
+        return f"one of {space.n} {of}s"
     if isinstance(space, Box):
         shape = " x ".join(map(str, space.shape)) or "1"
-        return f"{shape} number{'' if shape == '1' else 's'}"
+        return f"{shape} {'continuous ' if of == 'action' else ''}{of}{'' if shape == '1' else 's'}"
     return f"{len(space.sizes)} choices of {', '.join(map(str, space.sizes))}"

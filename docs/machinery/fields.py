@@ -44,7 +44,7 @@ def _defaults(kind: type) -> dict[str, Any]:
 
 
 def documented(kind: type) -> dict[str, str]:
-    """What is written about each field (nothing: ''): the string below it, or the comment behind it, in the nearest class.
+    """What is written about each field, '' for nothing: the string below it or the comment behind it.
 
     Fields that classes of other packages declare are left out.
     """
@@ -111,4 +111,6 @@ def value_text(value: Any) -> str:
     """A default as it is written in Python."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
         return f"{value:_}"
+    if isinstance(value, float) and len(repr(value)) > 10:
+        return f"{value:.4g}"
     return repr(value).replace("'", '"')

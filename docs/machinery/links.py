@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class RepositoryLinks(SphinxTransform):
-    """Turns links to and mentions of files into references of type `repository`, and warns of those that are missing."""
+    """Turns links to and mentions of files into references of type `repository`; warns of missing ones."""
 
     default_priority = 500
 

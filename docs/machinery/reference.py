@@ -94,11 +94,12 @@ def _has_members(module: ModuleType) -> bool:
 
 
 def _automodule(name: str) -> str:
-    return f"{section(name)}\n\n.. automodule:: {name}\n    :members:\n    :ignore-module-all:\n    :member-order: bysource"
+    options = "    :members:\n    :ignore-module-all:\n    :member-order: bysource"
+    return f"{section(name)}\n\n.. automodule:: {name}\n{options}"
 
 
 def process_docstring(app: Any, kind: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """For autodoc: the package's plain docstrings as reStructuredText, with the fields of named tuples and dataclasses."""
+    """For autodoc: plain docstrings as reStructuredText, and the fields of named tuples and dataclasses."""
     text = to_rst("\n".join(lines)) if lines else ""
     if kind in ("class", "exception") and (hasattr(value, "_fields") or hasattr(value, "__dataclass_fields__")):
         text += "\n" + _fields(value)
@@ -106,7 +107,7 @@ def process_docstring(app: Any, kind: str, name: str, value: Any, options: Any, 
 
 
 def _fields(kind: type) -> str:
-    terms = list(fields.documented(kind).items())
+    terms = [(name, text) for name, text in fields.documented(kind).items() if text]
     return f"**Fields**\n\n{definitions(terms)}\n" if terms else ""
 
 
