@@ -1,11 +1,8 @@
 """The Python of the README runs."""
 
-import re
-from pathlib import Path
+from tests.markdown import ROOT, python_blocks, run_page
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-
-
+README = ROOT / "README.md"
 QUICKER = {
     "200_000": "4_000",
     "100_000": "1_400",
@@ -18,15 +15,8 @@ QUICKER = {
 
 def test_the_examples_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 3
-    names: dict = {}
-    for example in examples:
-        quick = example
-        for slow, fast in QUICKER.items():
-            quick = quick.replace(slow, fast)
-        assert quick != example
-        exec(compile(quick, "README.md", "exec"), names)
+    assert len(python_blocks(README.read_text(encoding="utf-8"))) == 3
+    names = run_page(README, QUICKER)
     assert "100%" in capsys.readouterr().out
     assert len(names["table"].agent.unique()) == 2 * 2 * 2 * 3
     assert names["agent"].number == 17

@@ -1,0 +1,1 @@
+"""The documentation site; what builds it is in `docs.machinery`."""

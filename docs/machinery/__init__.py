@@ -1,0 +1,1 @@
+"""What the documentation site generates from the package: pages, tables, links to files of the repository."""
