@@ -1,25 +1,12 @@
 """Small cases of every algorithm in the table: the contracts run over all of them."""
 
-import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from purerl.algorithms import ALGORITHMS, load
-from purerl.environments import make
+from purerl.algorithms import ALGORITHMS
+from purerl.testing import Case
 from purerl.types import Algorithm
-
-
-class Case(NamedTuple):
-    """What the contracts need to know of an algorithm, or of one way to configure it."""
-
-    algorithm: str
-    environment: str  # something it can be made for
-    config: dict[str, Any]  # fields that make it small
-    idle: tuple[str, ...] = ()  # float fields that do nothing in this configuration
-    wrong_environment: str | None = None  # something it must refuse
-    iterations: int = 4
-
 
 SMALL_DQN = {
     "num_envs": 4,
@@ -489,14 +476,6 @@ DIFFERENT_LOOPS = [marked(name, SAME_LOOP + IN_BETWEEN) for name in CASES]
 assert {case.algorithm for case in CASES.values()} == set(ALGORITHMS), "every algorithm in the table needs a case here"
 
 
-def algorithm(name: str, **floats: Any) -> Algorithm:
-    """The algorithm of a case, with some float fields replaced (they may be traced)."""
-    case = CASES[name]
-    module = load(case.algorithm)
-    return module.make(make(case.environment), module.Config(**case.config | floats))
-
-
-def float_fields(name: str) -> dict[str, float]:
-    """The hyperparameters that one program sweeps, with their values in the case."""
-    config = algorithm(name).config
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.type in (float, "float")}
+def algorithm(name: str) -> Algorithm:
+    """The algorithm of a case."""
+    return CASES[name].made()

@@ -1,0 +1,325 @@
+"""The contracts of an algorithm as checks that anybody can run, on an algorithm of their own too.
+
+    from purerl.testing import Case, check
+
+    check(Case(my_algorithm, "CartPole-v1", {"num_envs": 4, "batch_size": 16}))
+
+A `Case` is a small way to configure the algorithm; each contract is a function of it that raises AssertionError where
+the contract is broken. purerl's own tests run the same functions over every algorithm in the table. They train three
+agents for a few iterations, and a case compiles each of its programs once, however many contracts need it.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import trees
+from purerl.algorithms import load
+from purerl.environments import make
+from purerl.train import EvaluationPlan, Training, TrainResult, advance, start, train
+from purerl.types import Algorithm, Array, Environment, Key, Time
+
+TOLERANCE = 1e-4  # of what two programs compute that differ only in how they were cut
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What the contracts need to know of an algorithm, or of one way to configure it."""
+
+    algorithm: Any  # a name in the table, or a module (anything with `Config` and `make(environment, config)`)
+    environment: str  # something it can be made for
+    config: dict[str, Any] = field(default_factory=dict)  # fields that make it small
+    idle: tuple[str, ...] = ()  # float fields that do nothing in this configuration
+    wrong_environment: str | None = None  # something it must refuse
+    iterations: int = 4  # an even number
+
+    @property
+    def module(self) -> Any:
+        """Where the algorithm's `Config` and `make` are."""
+        return load(self.algorithm) if isinstance(self.algorithm, str) else self.algorithm
+
+    def made(self, **floats: Any) -> Algorithm:
+        """The algorithm, with some float fields replaced (they may be traced)."""
+        return self.module.make(self.environment_made(), self.module.Config(**self.config | floats))
+
+    def environment_made(self) -> Environment:
+        """The environment it is made for."""
+        return make(self.environment)
+
+    def floats(self) -> dict[str, np.float32]:
+        """The hyperparameters that one program sweeps, with their values in the case."""
+        config = self.made().config
+        fields = [f.name for f in dataclasses.fields(config) if f.type in (float, "float")]
+        return {name: np.float32(getattr(config, name)) for name in fields}
+
+
+def check(case: Case, say: Callable[[str], Any] = print) -> None:
+    """Hold the algorithm to every contract and `say` which ones it keeps; AssertionError at the first that is broken.
+
+    The contract that is broken is named in the traceback; its docstring says what it asks for.
+    """
+    for contract in CONTRACTS:
+        contract(case)
+        say(f"kept: {contract.__name__.replace('_', ' ')}")
+
+
+# The contracts
+
+
+def the_state_is_strongly_typed_arrays_and_stays_so(case: Case) -> None:
+    """A step keeps the structure, shapes and types of the state, none of them weak or empty; metrics are scalars."""
+    one = case.made()
+    training = jax.eval_shape(partial(start, one), jax.random.key(0))
+    after, metrics = jax.eval_shape(one.step, training.state, Time(jnp.int32(0), jnp.float32(0)))
+    _require(jax.tree.structure(training.state) == jax.tree.structure(after), "a step changes the state's structure")
+    places = jax.tree_util.tree_leaves_with_path(training.state)
+    for (path, before), later in zip(places, jax.tree.leaves(after), strict=True):
+        where = f"state{jax.tree_util.keystr(path)}"
+        _require(isinstance(before, jax.ShapeDtypeStruct), f"{where} is not an array")
+        same = (before.shape, before.dtype) == (later.shape, later.dtype)
+        _require(same, f"{where} is {before.dtype}{before.shape} and becomes {later.dtype}{later.shape}")
+        _require(not before.weak_type and not later.weak_type, f"{where} is weakly typed: see trees.strongly_typed")
+        _require(0 not in before.shape, f"{where} is empty: its shape is {before.shape}")
+    _require(bool(metrics), "there are no metrics")
+    for name, value in metrics.items():
+        _require(value.shape == (), f"the metric {name} must be a scalar, its shape is {value.shape}")
+
+
+def seeds_differ_and_a_seed_repeats_bitwise(case: Case) -> None:
+    """Training again gives the same bits; three seeds give three different policies."""
+    again = _train_three(case)
+    assert_same(again, _trained(case))
+    params = jax.vmap(case.made().snapshot)(again.state)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        differ = [not np.array_equal(leaf[i], leaf[j]) for leaf in _arrays(params)]
+        _require(any(differ), f"seeds {i} and {j} end with the same policy")
+
+
+def a_vmapped_agent_is_the_agent_run_alone(case: Case) -> None:
+    """Agents trained side by side do not see one another."""
+    for i in (0, 2):
+        together = jax.tree.map(lambda leaf, i=i: leaf[i], _trained(case))
+        assert_close(together, _alone(case)(case.floats(), _seeds()[i]))
+
+
+def every_float_can_be_swept_and_changes_nothing_but_itself(case: Case) -> None:
+    """One program trains with many values of each float; each value does what it does alone, and (unless `idle`) some.
+
+    A float with a value is tried at 0.7 times it, one that is 0 at 0.01.
+    """
+    values = case.floats()
+    _require(bool(values), "its Config has no float field, so there is nothing to sweep")
+    lanes = 1 + len(values)
+    batch = {name: np.full(lanes, value, np.float32) for name, value in values.items()}
+    for lane, name in enumerate(values, start=1):
+        batch[name][lane] = 0.7 * values[name] if values[name] else 0.01
+
+    key = jax.random.key(1)
+
+    def final(result: TrainResult) -> tuple[Any, Any]:
+        return case.made().snapshot(result.state), result.metrics
+
+    swept = jax.jit(jax.vmap(lambda floats: final(train(case.made(**floats), key, case.iterations))))(batch)
+    for lane in range(lanes):
+        expected = final(_alone(case)({name: column[lane] for name, column in batch.items()}, key))
+        assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept), expected)
+    base = jax.tree.map(lambda leaf: leaf[0], swept)
+    for lane, name in enumerate(values, start=1):
+        changed = jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept)
+        same = all(np.array_equal(a, b) for a, b in zip(_arrays(base), _arrays(changed), strict=True))
+        _require(same == (name in case.idle), f"{name} has {'no' if same else 'an'} effect")
+
+
+def evaluation_does_not_perturb_training(case: Case) -> None:
+    """Training is the same with evaluation on and off, and the best snapshot is that of the best evaluation."""
+    one = case.made()
+    half = case.iterations // 2
+    plan = EvaluationPlan(one.environment, episodes=3)
+    training = jax.vmap(lambda key: train(one, key, case.iterations, evaluate_every=half, plan=plan))
+    watched = jax.jit(training)(_seeds())
+    assert_same((watched.state, watched.metrics), (_trained(case).state, _trained(case).metrics))
+    _require(watched.evaluations.returns.shape == (3, 2, 3), "two evaluations of three episodes were asked for")
+    means = watched.evaluations.returns.mean(-1)
+    np.testing.assert_allclose(watched.best.score, means.max(1), rtol=1e-6)
+    halfway = _pieces(case)[half - 1]
+    for agent in range(3):
+        source = (halfway if means[agent, 0] >= means[agent, 1] else watched).state
+        best, expected = (
+            jax.tree.map(lambda x, i=agent: x[i], tree)
+            for tree in (watched.best.snapshot, jax.vmap(one.snapshot)(source))
+        )
+        assert_close(best, expected)
+
+
+def one_program_serves_all_chunks_seeds_and_values(case: Case) -> None:
+    """Training in pieces, and with other values of the floats, is traced and compiled once."""
+    _pieces(case)
+    list(_in_pieces(case, 0.9))
+    program, traces = _piece(case)
+    _require(len(traces) == 1, f"an iteration was traced {len(traces)} times")
+    _require(program._cache_size() == 1, f"an iteration was compiled {program._cache_size()} times")
+
+
+def pieces_of_training_are_the_whole(case: Case) -> None:
+    """Iterations called one by one end where one scan over them does: nothing is carried outside of the state."""
+    assert_close(_pieces(case)[-1].state, _trained(case).state)
+
+
+def the_snapshot_is_enough_to_act(case: Case) -> None:
+    """`policy(snapshot(state))` acts like `policy(state)`, greedy or not, and the snapshot is smaller."""
+    one = case.made()
+    state = jax.tree.map(lambda x: x[0], _trained(case).state)
+    observation = jnp.ones(case.environment_made().observation_space.shape)
+    key = jax.random.key(0)
+    for greedy in (True, False):
+        whole, small = (one.policy(s, greedy=greedy) for s in (state, one.snapshot(state)))
+        assert_same(whole.act(key, whole.init(key), observation), small.act(key, small.init(key), observation))
+    sizes = [sum(x.size for x in jax.tree.leaves(s)) for s in (one.snapshot(state), state)]
+    _require(sizes[0] < sizes[1], f"the snapshot has {sizes[0]} numbers, as many as the state")
+
+
+def a_wrong_environment_is_refused(case: Case) -> None:
+    """TypeError with the environment's name and a way out. Nothing to do where no environment is wrong for it."""
+    wrong = case.wrong_environment
+    if wrong is None:
+        return
+    _refused(lambda: case.module.make(make(wrong), case.module.Config()), (TypeError,), wrong, "use")
+
+
+def bad_values_are_refused_before_anything_is_compiled(case: Case) -> None:
+    """NaN, text and lists as floats; fractions and traced numbers as anything else: an error that names the field."""
+    module, environment = case.module, case.environment_made()
+    for one in dataclasses.fields(module.Config):
+
+        def given(value: Any, name: str = one.name) -> Any:
+            module.make(environment, module.Config(**{name: value}))
+            return value
+
+        if one.type in (float, "float"):
+            for value in (float("nan"), "fast", [1.0, 2.0]):
+                _refused(partial(given, value), (TypeError, ValueError), one.name)
+        else:
+            _refused(partial(given, 3.5), (TypeError, ValueError), one.name)
+            _refused(
+                lambda given=given: jax.vmap(given)(jnp.arange(1, 3)), (TypeError,), f"{one.name} chooses a program"
+            )
+
+
+def every_field_is_documented(case: Case) -> None:
+    """A line of documentation, a docstring that ends with a full stop, under every field of the Config."""
+    config: type = case.module.Config
+    lines = "".join(inspect.getsource(kind) for kind in config.__mro__ if dataclasses.is_dataclass(kind))
+    for one in dataclasses.fields(config):
+        _require(f"    {one.name}: " in lines, f"{one.name} is not in the source of {config.__name__}")
+        documentation = lines.split(f"    {one.name}: ", 1)[1].split("\n")[1].strip()
+        _require(documentation.startswith('"""'), f"{one.name} has no line of documentation")
+        _require(documentation.endswith('."""'), f"the documentation of {one.name} does not end with a full stop")
+
+
+CONTRACTS: tuple[Callable[[Case], None], ...] = (
+    the_state_is_strongly_typed_arrays_and_stays_so,
+    seeds_differ_and_a_seed_repeats_bitwise,
+    a_vmapped_agent_is_the_agent_run_alone,
+    every_float_can_be_swept_and_changes_nothing_but_itself,
+    evaluation_does_not_perturb_training,
+    one_program_serves_all_chunks_seeds_and_values,
+    pieces_of_training_are_the_whole,
+    the_snapshot_is_enough_to_act,
+    a_wrong_environment_is_refused,
+    bad_values_are_refused_before_anything_is_compiled,
+    every_field_is_documented,
+)
+
+
+# What they compare
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """AssertionError unless two trees hold the same bits."""
+    for a, b in zip(_arrays(one), _arrays(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(one: Any, other: Any, tolerance: float = TOLERANCE) -> None:
+    """AssertionError unless two trees hold the same numbers, within a relative or absolute tolerance."""
+    for a, b in zip(_arrays(one), _arrays(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def _arrays(tree: Any) -> list[np.ndarray]:
+    """Leaves as NumPy arrays, typed keys as their data."""
+    leaves = jax.tree.leaves(tree)
+    return [np.asarray(jax.random.key_data(x) if trees.is_key(x) else x) for x in leaves]
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+def _refused(attempt: Callable[[], Any], errors: tuple[type[Exception], ...], *words: str) -> None:
+    """AssertionError unless the attempt raises one of `errors` whose message has the words in this order."""
+    try:
+        attempt()
+    except errors as error:
+        message, begin = str(error), 0
+        for word in words:
+            begin = message.find(word, begin) + 1
+            _require(begin > 0, f"the error should speak of {word!r}: {message}")
+        return
+    raise AssertionError(f"nothing was raised where an error about {words[0]} was called for")
+
+
+# What they train
+
+
+def _seeds() -> Key:
+    return jax.random.split(jax.random.key(0), 3)
+
+
+def _train_three(case: Case) -> TrainResult:
+    """Three agents trained in one program, traced anew."""
+    return jax.jit(jax.vmap(lambda key: train(case.made(), key, case.iterations)))(_seeds())
+
+
+_trained = cache(_train_three)
+
+
+@cache
+def _alone(case: Case) -> Callable[..., TrainResult]:
+    """The compiled training of one agent with these floats and this key."""
+    return jax.jit(lambda floats, key: train(case.made(**floats), key, case.iterations))
+
+
+@cache
+def _piece(case: Case) -> tuple[Any, list[None]]:
+    """The compiled iteration of three agents with these floats, and a list as long as it was traced often."""
+    traces: list[None] = []
+
+    def one(floats: dict[str, Array], training: Training, first: Array) -> Training:
+        traces.append(None)
+        return advance(case.made(**floats), training, first, iterations=1, total_iterations=case.iterations)[0]
+
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, None))), traces
+
+
+def _in_pieces(case: Case, scale: float) -> Iterator[Training]:
+    """What three agents are after each iteration, every one a call; `scale` times the floats of the case."""
+    floats = {name: jnp.full(3, np.float32(scale) * value) for name, value in case.floats().items()}
+    training = jax.jit(jax.vmap(partial(start, case.made())))(_seeds())
+    for first in range(case.iterations):
+        training = _piece(case)[0](floats, training, jnp.int32(first))
+        yield training
+
+
+@cache
+def _pieces(case: Case) -> tuple[Training, ...]:
+    """The same for the floats of the case."""
+    return tuple(_in_pieces(case, 1.0))
