@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from gallery import ENTRIES
-from gallery.__main__ import FIGURES, RESULTS, check, stored
+from gallery.__main__ import check
 from gallery.entries import NO_BOUND, Entry, Measure, at, at_least, median_of_steps
 from gallery.page import page
+from gallery.results import FIGURES, RESULTS, stored
 
 ROOT = Path(__file__).parent.parent
 NAMES = [entry.name for entry in ENTRIES]

@@ -1,4 +1,4 @@
-"""What was measured (`docs/measured_results.toml`) and what the experiments show (`docs/experiments.toml`), as data.
+"""What was measured (`docs/measured_results.toml`) and what the experiments show (their gallery), as data.
 
 python -m docs.machinery.measured       prints the tables of results as Markdown, for the README
 """
@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 
 from docs.machinery.docstrings import first_sentence
+from experiments.gallery import ENTRIES
+from experiments.gallery.results import stored
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
@@ -80,17 +82,31 @@ def results() -> list[Result]:
 
 
 def experiments() -> list[Experiment]:
-    """Every experiment, in the order of the file. Raises ValueError for one that has neither script nor title."""
-    entries = tomllib.loads((DOCS / "experiments.toml").read_text("utf-8"))
-    return [_experiment(name, **entry) for name, entry in entries.items()]
+    """Those of the gallery, then what claims nothing. Raises ValueError for one that has neither script nor title."""
+    shown = [
+        Experiment(
+            entry.name,
+            entry.algorithms,
+            tuple(f"{picture}.png" for picture in entry.pictures()),
+            _title(entry.name),
+            entry.sentence(stored(entry)["numbers"]),
+        )
+        for entry in ENTRIES
+    ]
+    others = tomllib.loads((DOCS / "experiments.toml").read_text("utf-8"))
+    return shown + [_experiment(name, **entry) for name, entry in others.items()]
 
 
-def _experiment(name: str, algorithms: list[str], figures: list[str], title: str = "", outcome: str = "") -> Experiment:
+def _experiment(name: str, algorithms: list[str], figures: list[str], title: str = "") -> Experiment:
+    return Experiment(name, tuple(algorithms), tuple(figures), title or _title(name))
+
+
+def _title(name: str) -> str:
+    """The first sentence of an experiment's docstring."""
     script = ROOT / "experiments" / f"{name}.py"
-    if not title and not script.exists():
+    if not script.exists():
         raise ValueError(f"docs/experiments.toml: there is no experiments/{name}.py; give {name} a title or remove it")
-    title = title or first_sentence(ast.get_docstring(ast.parse(script.read_text("utf-8"))) or "")
-    return Experiment(name, tuple(algorithms), tuple(figures), title, outcome)
+    return first_sentence(ast.get_docstring(ast.parse(script.read_text("utf-8"))) or "")
 
 
 def markdown_table(table: str) -> str:

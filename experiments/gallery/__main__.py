@@ -28,9 +28,7 @@ import tyro
 from . import ENTRIES
 from .entries import Entry
 from .page import page
-
-EXPERIMENTS = Path(__file__).parent.parent
-RESULTS, FIGURES = EXPERIMENTS / "results", EXPERIMENTS / "figures"
+from .results import EXPERIMENTS, FIGURES, RESULTS, stored
 
 
 def main(
@@ -69,11 +67,6 @@ def main(
         print(f"FAULT {fault}", file=sys.stderr)
     print(f"{len(chosen)} experiments, {sum(len(entry.measures) for entry in chosen)} numbers, {len(faults)} faults")
     return 1 if faults else 0
-
-
-def stored(entry: Entry) -> dict[str, Any]:
-    """The results of an experiment's last full run: command, date, machine and numbers."""
-    return json.loads((RESULTS / f"{entry.name}.json").read_text(encoding="utf-8"))
 
 
 def check(entry: Entry) -> list[str]:

@@ -98,7 +98,7 @@ ENTRIES = (
             "eight": Measure(over(np.mean, "wasserstein of QR-DQN on the grid, by quantiles", "8")),
             "many": Measure(over(np.mean, "wasserstein of QR-DQN on the grid, by quantiles", "32"), at_most(5.5)),
         },
-        ("c51", "qr_dqn", "iqn"),
+        ("c51", "qr_dqn", "iqn", "dqn"),
     ),
     Entry(
         "rainbow_ablation",
@@ -115,7 +115,7 @@ ENTRIES = (
                 at_least(0.05),
             )
         },
-        ("rainbow",),
+        ("rainbow", "dqn"),
     ),
     Entry(
         "pqn_layernorm",
@@ -157,7 +157,7 @@ ENTRIES = (
             "worst": Measure(over(np.min, "PPO, unclipped", "return of each seed")),
             "trpo": Measure(at("TRPO", "interquartile mean", 0), at_least(475)),
         },
-        ("ppo", "trpo", "npg"),
+        ("ppo", "trpo", "npg", "a2c"),
     ),
     Entry(
         "q_prop",

@@ -126,7 +126,6 @@ ENTRIES = (
             "best": Measure(at("best value"), (0.5420, 0.5421), (0.5420, 0.5421)),
             "maximum": Measure(lambda n: float(np.mean(n["maximum backups, root values"][-1])), (0.52, 0.56)),
         },
-        ("alphazero",),
     ),
     Entry(
         "alphazero",
@@ -265,6 +264,6 @@ ENTRIES = (
                 at_least(2),
             ),
         },
-        ("mba", "naf"),
+        ("mba", "naf", "ddpg"),
     ),
 )

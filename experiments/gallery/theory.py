@@ -99,6 +99,7 @@ ENTRIES = (
             "kept": Measure(at("exact", "convex", "gpi_mean"), at_least(0.999)),
             "alone": Measure(at("exact", "convex", "best_source_mean"), at_most(0.998)),
         },
+        ("successor_features",),
     ),
     Entry(
         "divergence",
@@ -122,6 +123,7 @@ ENTRIES = (
             "seeds": Measure(lambda n: sum(max(seed[:4]) >= 200 for seed in n["returns"]["0"]), (8, 8)),
             "random": Measure(at("random_policy_steps"), (20, 25)),
         },
+        ("fitted_iteration",),
     ),
     Entry(
         "gradient_variance",
@@ -152,7 +154,7 @@ ENTRIES = (
                 ("many", "10000", (0.8, 1)),
             )
         },
-        ("ppo", "a2c"),
+        ("ppo", "a2c", "trpo"),
     ),
     Entry(
         "natural_gradient_lq",
