@@ -106,11 +106,16 @@ def facts(name: str, module: ModuleType) -> str:
 
 def example_environment(name: str) -> str:
     """One that the algorithm has a preset for, else one with actions that it takes."""
-    path = presets.DIRECTORY / f"{name}.toml"
-    if path.exists():
-        return next(iter(tomllib.loads(path.read_text("utf-8"))))
     simplest = {"continuous": "Pendulum-v1", "discrete": "CartPole-v1", NUMBERED: "finite/cliff_walking"}
-    return next(simplest[kind] for kind in actions_of(name) if kind in simplest)
+    simple = [simplest[kind] for kind in actions_of(name) if kind in simplest]
+    tuned = list(_tuned(name))
+    return next((environment for environment in simple if environment in tuned), (tuned or simple)[0])
+
+
+def _tuned(name: str) -> dict[str, dict[str, Any]]:
+    """The algorithm's presets by environment."""
+    path = presets.DIRECTORY / f"{name}.toml"
+    return tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 @functools.cache
@@ -180,11 +185,9 @@ def _default(field: fields.Field) -> str:
 
 
 def _presets(name: str) -> str:
-    path = presets.DIRECTORY / f"{name}.toml"
-    if not path.exists():
+    lines = [(f"purerl train {name} --env {env}", _assignments(preset)) for env, preset in _tuned(name).items()]
+    if not lines:
         return ""
-    by_environment: dict[str, dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))
-    lines = [(f"purerl train {name} --env {env}", _assignments(preset)) for env, preset in by_environment.items()]
     source = file_link(f"purerl/presets/{name}.toml")
     return f"{section('Tuned')}\n\nWhat these commands set (from {source}):\n\n{definitions(lines)}"
 

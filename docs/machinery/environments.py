@@ -46,7 +46,7 @@ def pages() -> dict[str, str]:
 def page() -> str:
     """The page, as reStructuredText."""
     parts = [
-        title("Environments"),
+        title("List of environments"),
         "``purerl.make(NAME, **parameters)`` makes any of these; on the command line they are ``--env NAME`` and "
         "``--env-param parameter=value``. ``purerl list`` prints the names. A parameter that is a ``float`` may be "
         "traced, so that one program sweeps it.",

@@ -2,8 +2,9 @@
 
 Three ways to name a file are looked at: a relative link (`[the script](../experiments/ppo_brax.py)`), a path as code
 (`experiments/ppo_brax.py` between backticks, which becomes a link), and a command in a code block
-(`python experiments/ppo_brax.py`). A file that is not there is a warning. A path that the reader is to create is
-written with the role `file`, which is left alone.
+(`python experiments/ppo_brax.py`). A file that is not there is a warning. Paths with a word in capitals that stands for
+another (`purerl/presets/NAME.toml`) are left alone, and so is a path that the reader is to create, if it is written
+with the role `file`.
 """
 
 import re
@@ -22,6 +23,7 @@ from sphinx.util.nodes import make_refnode
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = "purerl|experiments|tests|notebooks|docs"
 PATH = re.compile(rf"(?:{FOLDERS})/[\w./-]+$")
+PLACEHOLDER = re.compile(r"/[A-Z_]{3,}(?:/|\.(?!md))")
 COMMAND = re.compile(r"\bpython ((?:experiments|notebooks|tests)/[\w/]+\.py)")
 LEXERS = {".py": "python", ".toml": "toml", ".json": "json", ".xml": "xml", ".md": "markdown", ".sh": "bash"}
 
@@ -51,7 +53,7 @@ class RepositoryLinks(SphinxTransform):
     def _link_mention(self, node: nodes.literal) -> None:
         text, inside = node.astext(), node.parent
         marked = "file" in node["classes"] or isinstance(inside, nodes.reference | addnodes.pending_xref)
-        if marked or not PATH.match(text) or not self._check(text, node):
+        if marked or not PATH.match(text) or PLACEHOLDER.search(text) or not self._check(text, node):
             return
         if (ROOT / text).suffix in LEXERS:
             node.replace_self(self._reference(text, node.deepcopy()))

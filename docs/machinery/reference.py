@@ -112,6 +112,7 @@ def _fields(kind: type) -> str:
 
 
 def skip_member(app: Any, kind: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
-    """For autodoc: leave out the fields of named tuples and dataclasses, which the class's text describes."""
+    """For autodoc: leave out fields, which the class's text describes, and methods that other packages put there."""
     is_field = type(value).__name__ in ("_tuplegetter", "member_descriptor")
-    return True if is_field else None
+    is_foreign = inspect.isfunction(value) and not value.__module__.startswith("purerl")
+    return True if is_field or is_foreign else None

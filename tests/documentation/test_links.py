@@ -22,8 +22,9 @@ def build(folder, text):
 
 def test_files_are_linked_and_shown(tmp_path):
     relative = os.path.relpath(ROOT / "purerl" / "types.py", tmp_path)
-    text = f"[the contracts]({relative}), `experiments/ppo_brax.py`, {{file}}`experiments/mine.py`, `purerl/*.py`"
-    assert build(tmp_path, text + "\n\n```bash\npython experiments/ppo_brax.py --quick\n```") == ""
+    links = f"[the contracts]({relative}), `experiments/ppo_brax.py`"
+    left_alone = "{file}`experiments/mine.py`, `purerl/presets/NAME.toml`"
+    assert build(tmp_path, f"{links}, {left_alone}\n\n```bash\npython experiments/ppo_brax.py --quick\n```") == ""
     page = (tmp_path / "html" / "index.html").read_text()
     assert 'href="source/purerl/types.py.html"' in page
     assert 'href="source/experiments/ppo_brax.py.html"' in page
