@@ -129,14 +129,22 @@ def metadata(
     }
 
 
+def require_format(saved: dict[str, Any], where: Path) -> None:
+    """Raise CheckpointError if another version of purerl wrote this metadata, in another format."""
+    if saved.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{where} has checkpoint format {saved.get('format')}, this purerl reads {FORMAT}: train it again, or read "
+            f"it with the version that wrote it ({saved.get('purerl', 'unknown')})"
+        )
+
+
 def check(saved: dict[str, Any], current: dict[str, Any], where: Path, purpose: str = "resumed") -> None:
     """Raise CheckpointError, listing every difference, unless `saved` and `current` metadata are of the same run.
 
     `purpose` says in the message what cannot be done with it. Another jax, python or kind of device
     only warns: the run goes on, but not bit for bit.
     """
-    if saved.get("format") != FORMAT:
-        raise CheckpointError(f"{where} has checkpoint format {saved.get('format')}, this purerl reads {FORMAT}")
+    require_format(saved, where)
     lines = [
         f"  {name}: saved {before!r}, now {now!r}"
         for name, before, now in differences(saved, current)
@@ -144,7 +152,8 @@ def check(saved: dict[str, Any], current: dict[str, Any], where: Path, purpose: 
     ]
     if lines:
         raise CheckpointError(
-            f"{where} belongs to another run, it cannot be {purpose} as this one:\n" + "\n".join(lines)
+            f"{where} belongs to another run, it cannot be {purpose} as this one (use its settings, or another "
+            f"directory):\n" + "\n".join(lines)
         )
     for name, before, now in differences(saved["numerics"], current["numerics"]):
         message = f"{where} was saved with {name} {before}, now it is {now}: bit-identical results are not promised"

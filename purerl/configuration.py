@@ -15,6 +15,26 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
+
+
+class UsageError(TypeError):
+    """A TypeError about what the caller has passed, whose message says what to pass instead."""
+
+
+def whole_number(name: str, value: Any) -> int:
+    """`value` as an int: an int of Python or NumPy, or a float such as 1e6 that is a whole number.
+
+    Raises UsageError (a TypeError) for what is no number, is traced or is an array; ValueError for a fraction.
+    """
+    if isinstance(value, Tracer):
+        raise UsageError(f"{name} chooses a program and cannot be traced or vmapped; pass a Python int")
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number:
+        raise UsageError(f"{name} must be a whole number, got {value!r} ({type(value).__name__})")
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
 
 
 def to_json(value: Any, path: str = "config") -> Any:

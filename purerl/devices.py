@@ -6,7 +6,9 @@ sums over devices that its gradients need (`over_data`).
 """
 
 import contextlib
+import importlib.metadata
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
@@ -155,6 +157,7 @@ def use_all_cores(cores: int | None = None) -> int:
     devices are not CPUs, or where `JAX_NUM_CPU_DEVICES` or `XLA_FLAGS` has chosen their number. It must come before
     JAX computes anything: afterwards it changes nothing, and the number that is returned says so.
     """
+    require_gpu_build()
     wanted = len(os.sched_getaffinity(0)) if cores is None else cores
     if wanted < 1:
         raise ValueError(f"cores must be at least 1, got {cores}")
@@ -166,6 +169,30 @@ def use_all_cores(cores: int | None = None) -> int:
     except RuntimeError:
         return jax.local_device_count()  # the devices have been made already
     return jax.local_device_count()
+
+
+def require_gpu_build() -> None:
+    """Raise ImportError if JAX is told to use an NVIDIA GPU (`JAX_PLATFORMS=cuda`) and has no build for one."""
+    wanted = (jax.config.jax_platforms or "").split(",")  # pyright: ignore[reportAttributeAccessIssue]
+    if {"cuda", "gpu"} & set(wanted) and "cpu" not in wanted and not _has_gpu_build():
+        raise ImportError(
+            f"JAX is told to use a GPU (JAX_PLATFORMS={','.join(wanted)}), but it has no build for one: "
+            f'pip install "purerl[gpu]", or JAX_PLATFORMS=cpu to use the CPU'
+        )
+
+
+def idle_gpu() -> list[str]:
+    """A sentence if there is an NVIDIA GPU that this JAX cannot use, and nobody has said that the CPU is meant."""
+    chosen = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen or jax.default_backend() != "cpu" or shutil.which("nvidia-smi") is None or _has_gpu_build():
+        return []
+    return ['training on the CPU: there is nvidia-smi, but JAX has no build for a GPU (pip install "purerl[gpu]")']
+
+
+def _has_gpu_build() -> bool:
+    """Whether a plugin of JAX for NVIDIA GPUs is installed."""
+    names = [point.name for point in importlib.metadata.entry_points(group="jax_plugins")]
+    return any("cuda" in name for name in names)
 
 
 def idle_cores() -> list[str]:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from purerl import trees
+from purerl.configuration import UsageError
+from purerl.environments.checks import require_environment
 from purerl.types import Array, Environment, Key, Policy
 
 
@@ -35,8 +37,16 @@ def evaluate(
         episodes: N, how many episodes, at least 1.
         max_steps: the bound on every episode's length.
 
-    Raises ValueError if `episodes` or `max_steps` is not positive.
+    Raises ValueError if `episodes` or `max_steps` is not positive or for a batch of keys, TypeError for what is no
+    policy, no environment or no key.
     """
+    if not isinstance(policy, Policy):
+        raise UsageError(
+            f"evaluate needs a Policy, but got a {type(policy).__name__}; pass algorithm.policy(state), where state "
+            f"is that of a trained agent (result.state of purerl.train)"
+        )
+    require_environment(environment, "evaluate")
+    key = trees.one_key(key, "evaluate")
     bound = environment.max_steps if max_steps is None else max_steps
     if episodes < 1 or bound < 1:
         raise ValueError(f"evaluate needs episodes >= 1 and max_steps >= 1, got {episodes} and {bound}")

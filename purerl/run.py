@@ -6,19 +6,19 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from purerl import checkpoint, processes
-from purerl.devices import over_agents, over_data
+from purerl import checkpoint, processes, trees
+from purerl.configuration import whole_number
+from purerl.devices import idle_gpu, over_agents, over_data
 from purerl.host.compilation import Agents, Programs
 from purerl.host.driver import RunResult, Setup, execute
 from purerl.report import run_directory
 from purerl.report.console import console
 from purerl.report.sinks import Sink, jsonl, picture
-from purerl.train import EvaluationPlan
+from purerl.train import EvaluationPlan, require_algorithm
 from purerl.types import Algorithm, Environment
 
 REPORTS = 20  # groups of a run without evaluation
@@ -61,23 +61,29 @@ def run(
             result is the same up to the order of sums.
         sinks: where numbers go besides the run directory (default: the console; `()`: nowhere).
 
-    Raises ValueError for bad arguments, FileExistsError if `directory` holds a run already or another process works on
-    it, CheckpointError if `resume` finds another run there, MemoryError if the training cannot fit. After Ctrl-C the
-    current group is finished and saved, then KeyboardInterrupt is raised; a second Ctrl-C is not waited for.
+    Raises ValueError or TypeError for bad arguments, FileExistsError if `directory` holds a run already or another
+    process works on it, CheckpointError if `resume` finds another run there, MemoryError if the training cannot fit.
+    After Ctrl-C the current group is finished and saved, then KeyboardInterrupt is raised; a second Ctrl-C is not
+    waited for.
     """
+    require_algorithm(algorithm, "run")
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 group, got {checkpoint_every}")
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}; evaluations=0 evaluates never")
     if directory is None and (resume or overwrite):
-        raise ValueError("resume and overwrite need a directory")
+        raise ValueError("resume and overwrite need a directory: directory='runs/NAME'")
     groups, group = plan_groups(algorithm, total_steps, iterations, evaluations)
     plan = _evaluation_plan(algorithm, evaluate_on, episodes) if evaluations else None
     evaluation = (plan.environment, plan.episodes) if plan and plan.environment else None
     metadata = checkpoint.metadata(algorithm, seed_numbers(seeds, seed), groups * group, group, evaluation)
     sinks = (console(),) if sinks is None else tuple(sinks)
-    agents = Agents(jnp.stack([jax.random.key(number) for number in metadata["seeds"]]), floats={})
+    agents = Agents(trees.keys(metadata["seeds"]), floats={})
     layout = over_data() if data_parallel else over_agents(len(metadata["seeds"]))
     metadata["numerics"] |= layout.described()
     setup = Setup(lambda floats: algorithm, agents, layout, metadata, plan, None, None, checkpoint_every, sinks)
+    for line in idle_gpu():
+        setup.note(line)
     if directory is None:
         return execute(setup)
     directory = Path(directory)
@@ -112,8 +118,9 @@ def _check_or_write(directory: Path, setup: Setup) -> None:
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
     """`seed + i` for every agent i. Raises ValueError if there is none, or if two agents have the same."""
-    offsets = range(int(seeds)) if isinstance(seeds, int | np.integer) else seeds
-    numbers = [seed + int(i) for i in offsets]
+    listed = isinstance(seeds, Sequence | np.ndarray) and not isinstance(seeds, str)
+    offsets: Any = seeds if listed else range(whole_number("seeds", seeds))
+    numbers = [seed + whole_number("a seed", i) for i in offsets]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds must be a positive number or a list of different seeds, got {seeds!r}")
     return numbers
@@ -122,21 +129,34 @@ def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
 def plan_groups(
     algorithm: Algorithm, total_steps: int | None, iterations: int | None, evaluations: int
 ) -> tuple[int, int]:
-    """`(groups, iterations per group)` such that at least the budget is spent. Raises ValueError for a bad budget."""
+    """`(groups, iterations per group)` such that at least the budget is spent.
+
+    Raises ValueError for a bad budget, TypeError for one that is no number.
+    """
     if (total_steps is None) == (iterations is None):
-        raise ValueError("give either total_steps or iterations")
+        raise ValueError("give either total_steps=200_000 or iterations=100, and not both")
     if evaluations < 0:
         raise ValueError(f"evaluations must be at least 0, got {evaluations}")
+    total_steps = None if total_steps is None else whole_number("total_steps", total_steps)
+    iterations = None if iterations is None else whole_number("iterations", iterations)
     if iterations is None:
         if algorithm.env_steps_per_iteration == 0:
             raise ValueError(f"{algorithm.name} takes no environment steps: give iterations instead of total_steps")
         left = (total_steps or 0) - algorithm.env_steps_of_init
         iterations = -(-left // algorithm.env_steps_per_iteration)
     if iterations < 1:
-        warm_up = f" (the warm-up alone takes {algorithm.env_steps_of_init} steps)" if total_steps else ""
-        raise ValueError(f"the budget must allow at least one iteration, got {total_steps or iterations}{warm_up}")
+        raise ValueError(_too_little(algorithm, total_steps, iterations))
     group = -(-iterations // (evaluations or REPORTS))
     return -(-iterations // group), group
+
+
+def _too_little(algorithm: Algorithm, total_steps: int | None, iterations: int) -> str:
+    """Why the budget does not allow one iteration, and which one would."""
+    if total_steps is None:
+        return f"the budget must allow at least one iteration, got iterations={iterations}"
+    step, warm_up = algorithm.env_steps_per_iteration, algorithm.env_steps_of_init
+    more = f"; an iteration takes {step} steps" + (f", after {warm_up} of warm-up" if warm_up else "")
+    return f"the budget must allow at least one iteration, got total_steps={total_steps}{more}: give {warm_up + step}"
 
 
 def _evaluation_plan(algorithm: Algorithm, evaluate_on: Environment | None, episodes: int) -> EvaluationPlan:

@@ -5,9 +5,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from purerl import algorithms, checkpoint, environments
+from purerl import algorithms, checkpoint, environments, trees
 from purerl.configuration import from_json
 from purerl.host.compilation import Agents, snapshot_shapes
 from purerl.report import run_directory
@@ -44,10 +43,7 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
     """
     directory = Path(directory)
     metadata, checkpoint_every = run_directory.read_config(directory)
-    if metadata.get("format") != checkpoint.FORMAT:
-        raise checkpoint.CheckpointError(
-            f"{directory} has format {metadata.get('format')}, this purerl reads {checkpoint.FORMAT}"
-        )
+    checkpoint.require_format(metadata, directory)
     algorithm = algorithm or _rebuilt(metadata, directory)
     evaluation, evaluated_on = metadata["evaluation"], evaluate_on or algorithm.environment
     if evaluation and evaluate_on is None and evaluation["environment"] != metadata["environment"]:
@@ -61,7 +57,7 @@ def load(directory: str | Path, algorithm: Algorithm | None = None, evaluate_on:
 
 def load_policies(run: SavedRun) -> Policies:
     """The policies of the newest checkpoint; the replay is not read. Raises CheckpointError if there is none."""
-    keys = jnp.stack([jax.random.key(seed) for seed in run.metadata["seeds"]])
+    keys = trees.keys(run.metadata["seeds"])
     template = snapshot_shapes(lambda floats: run.algorithm, Agents(keys, floats={}))
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with checkpoint.opened(run.directory / run_directory.CHECKPOINTS, read_only=True) as checkpoints:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from purerl import checkpoint, processes
-from purerl.devices import idle_cores
+from purerl.devices import idle_cores, idle_gpu
 from purerl.report import run_directory
 from purerl.report.sweep_console import Display, silent, sweep_console
 from purerl.run import seed_numbers
@@ -180,7 +180,9 @@ def _go(
 ) -> SweepResult:
     """Train what is left, then let process 0 write the tables."""
     if processes.first():
-        lines = summary.overview(programs, sizes) + disk_warning(programs, directory, options) + idle_cores()
+        lines = (
+            summary.overview(programs, sizes) + disk_warning(programs, directory, options) + idle_cores() + idle_gpu()
+        )
         for line in lines:
             display.note(line)
     names = {

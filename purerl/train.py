@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl import trees
+from purerl.configuration import UsageError, whole_number
 from purerl.evaluate import Evaluation, evaluate
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, State, Time
 
@@ -110,6 +111,22 @@ def advance(
     return training.replace(best=best), metrics, evaluation
 
 
+def require_algorithm(found: Any, who: str) -> None:
+    """Raise UsageError (a TypeError) unless `found` is an `Algorithm`; `who` needs it."""
+    if isinstance(found, Algorithm):
+        return
+    if isinstance(found, Environment):
+        what = f"the environment {found.name}; pass an algorithm on it, as in ppo.make(environment, ppo.Config())"
+    elif isinstance(found, str):
+        what = f"the string {found!r}; pass what its module makes, as in ppo.make(environment, ppo.Config())"
+    elif hasattr(found, "make") and hasattr(found, "Config"):
+        name = found.__name__.rpartition(".")[2]
+        what = f"the module {name}; pass what it makes, {name}.make(environment, {name}.Config())"
+    else:
+        what = f"a {type(found).__name__}; pass what an algorithm's make returns, as in ppo.make(environment, config)"
+    raise UsageError(f"{who} needs an Algorithm, but got {what}")
+
+
 def loss_names(metrics: Mapping[str, Any]) -> list[str]:
     """The metrics that must stay finite: those with "loss" in their names; where there is none, all of them."""
     return [name for name in metrics if "loss" in name] or list(metrics)
@@ -123,9 +140,17 @@ def train(
     Every `evaluate_every` iterations (0: never) the policy is evaluated by `plan` (default: 128 greedy episodes) and
     the best parameters are kept. Evaluation draws from its own random stream, so it does not change the training.
 
-    Raises ValueError if `iterations` is not a positive multiple of `evaluate_every`, or if there is nothing to
-    evaluate on.
+    Args:
+        algorithm: what to train, for example `ppo.make(environment, ppo.Config())`.
+        key: one `jax.random.key(seed)`; a key of the older kind, `jax.random.PRNGKey(seed)`, is the same seed.
+        iterations: of `algorithm.step`; a Python int, since it chooses a program.
+
+    Raises ValueError if `iterations` is not a positive multiple of `evaluate_every`, if there is nothing to evaluate
+    on, or for a batch of keys; TypeError for what is no algorithm, no key or no whole number.
     """
+    require_algorithm(algorithm, "train")
+    key, iterations = trees.one_key(key, "train"), whole_number("iterations", iterations)
+    evaluate_every = whole_number("evaluate_every", evaluate_every)
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")
     if evaluate_every and iterations % evaluate_every:

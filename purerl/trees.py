@@ -1,12 +1,14 @@
 """Small operations on pytrees of arrays that more than one floor of the house needs."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from purerl.configuration import UsageError
 
 Tree = TypeVar("Tree", bound=Any)
 Leaves = tuple[jax.Array, ...]
@@ -15,6 +17,29 @@ Leaves = tuple[jax.Array, ...]
 def is_key(leaf: Any) -> bool:
     """Whether an array, or its shape, is of typed random keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def one_key(key: Any, who: str) -> jax.Array:
+    """`key` as a typed scalar key; a key of the older kind (`jax.random.PRNGKey`) becomes the typed one of its bits.
+
+    Raises UsageError (a TypeError) for what is no key, ValueError for several; `who` needs it.
+    """
+    if getattr(key, "dtype", None) == jnp.uint32 and jnp.ndim(key) > 0:
+        key = jax.random.wrap_key_data(key)
+    if not (hasattr(key, "dtype") and is_key(key)):
+        seed = key if isinstance(key, int) else 0
+        raise UsageError(f"{who} needs a random key, but got a {type(key).__name__}; pass jax.random.key({seed})")
+    if key.shape != ():
+        raise ValueError(
+            f"{who} takes one random key, but got {key.shape}; for several agents jax.vmap over keys made by "
+            f"jax.random.split"
+        )
+    return key
+
+
+def keys(seeds: Sequence[int]) -> jax.Array:
+    """`jax.random.key(seed)` of every seed, `[len(seeds)]`."""
+    return jax.vmap(jax.random.key)(np.asarray(seeds, np.int64))
 
 
 def strongly_typed(tree: Tree) -> Tree:

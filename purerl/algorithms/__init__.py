@@ -1,8 +1,9 @@
 """The table of algorithms. Every one of them is a module with a `Config` and a `make(environment, config)`."""
 
-import difflib
 import importlib
 from types import ModuleType
+
+from purerl.configuration import nearest
 
 ALGORITHMS: dict[str, str] = {
     "a2c": "purerl.algorithms.policy_gradient.a2c",
@@ -36,10 +37,34 @@ ALGORITHMS: dict[str, str] = {
     "trpo": "purerl.algorithms.policy_gradient.trpo",
 }
 
+VARIANTS = {
+    "actor_critic": "a2c",
+    "ddqn": "dqn double=True",
+    "double_q_learning": "q_learning rule='double_q_learning'",
+    "double_dqn": "dqn double=True",
+    "dueling_dqn": "dqn dueling=True",
+    "expected_sarsa": "q_learning rule='expected_sarsa'",
+    "noisy_dqn": "dqn exploration='noisy'",
+    "per": "dqn sampling='proportional'",
+    "policy_gradient": "reinforce",
+    "prioritized_dqn": "dqn sampling='proportional'",
+    "rainbow_dqn": "rainbow",
+    "recurrent_ppo": "ppo core='gru'",
+    "sarsa": "q_learning rule='sarsa'",
+    "vpg": "reinforce",
+}  # names under which others have what is a setting here
+
 
 def load(name: str) -> ModuleType:
     """The module of an algorithm in the table; ValueError with the nearest names if there is none of that name."""
     if name not in ALGORITHMS:
-        near = difflib.get_close_matches(name.lower(), ALGORITHMS, n=3, cutoff=0.3) or list(ALGORITHMS)
-        raise ValueError(f"unknown algorithm {name!r}; did you mean {' or '.join(near)}?")
+        raise ValueError(f"unknown algorithm {name!r}; {_suggestion(name)}")
     return importlib.import_module(ALGORITHMS[name])
+
+
+def _suggestion(name: str) -> str:
+    folded = name.casefold().replace("-", "_")
+    if folded in VARIANTS:
+        algorithm, _, setting = VARIANTS[folded].partition(" ")
+        return f"did you mean {algorithm}" + (f" with {setting}" if setting else "") + "?"
+    return f"did you mean {folded}?" if folded in ALGORITHMS else nearest(folded, ALGORITHMS)

@@ -3,13 +3,15 @@
 A suite is imported when one of its environments is made, and not before.
 """
 
-import difflib
 import importlib.util
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from purerl.configuration import UsageError
+from purerl.devices import require_gpu_build
 from purerl.environments import brax, control, finite, games, goals, gymnax, playground, probes, robo_parking
+from purerl.environments.suggestions import suggestion
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
     flatten_observation,
@@ -85,13 +87,17 @@ def make(name: str, **parameters: Any) -> Environment:
 
     Raises:
         ValueError: unknown name (the message has the nearest ones) or unknown parameter (it has the valid ones).
-        ImportError: the suite's package is not installed (the message has the command that installs it).
+        TypeError: a name that is no string.
+        ImportError: the suite's package, or the build of JAX that JAX_PLATFORMS asks for, is not installed (the message
+            has the command that installs it).
     """
+    require_gpu_build()  # before the first constant asks for the device
+    if not isinstance(name, str):
+        raise UsageError(
+            f"make needs the name of an environment, such as 'CartPole-v1', but got a {type(name).__name__}"
+        )
     if name not in names():
-        folded = {known.casefold(): known for known in names()}
-        near = [folded[x] for x in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
-        hint = f"Did you mean {' or '.join(near)}?" if near else "purerl.environments.names() lists all of them."
-        raise ValueError(f"There is no environment called {name!r}. {hint}")
+        raise ValueError(f"There is no environment called {name!r}. {suggestion(name, names())}")
     if name == "RoboParking":
         _check_parameters(name, robo_parking.make, parameters)
         return robo_parking.make(**parameters)._replace(parameters=dict(parameters))

@@ -23,6 +23,7 @@ import numpy as np
 from flax import struct
 
 from purerl import trees
+from purerl.configuration import UsageError
 from purerl.environments.geometry_drawing import Camera, draw_model
 from purerl.environments.mjx import import_mjx, scaled, uncommitted
 from purerl.types import Action, Array, Box, Environment, Key, Observation, Timestep
@@ -184,7 +185,7 @@ def _construct(name: str, backend: str, arguments: dict[str, Any]) -> Any:
     known -= {"self", "kwargs", "backend"}
     unknown = sorted(set(arguments) - known)
     if unknown:
-        raise TypeError(f"brax/{name} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        raise UsageError(f"brax/{name} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     with warnings.catch_warnings(), _without_settotalmass_warning(), jax.ensure_compile_time_eval():
         warnings.filterwarnings("ignore", message="Brax System, piplines and environments", category=UserWarning)
         environment: Any = envs.get_environment(name, backend=backend, **arguments)

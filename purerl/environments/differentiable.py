@@ -6,6 +6,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 
+from purerl.configuration import UsageError
 from purerl.environments.wrappers import Wrapped
 from purerl.types import Action, Array, Environment, EnvState, Key, Observation, Timestep
 
@@ -69,7 +70,7 @@ def require_derivatives(algorithm: str, environment: Environment) -> None:
     except ValueError as error:
         if "Reverse-mode" not in str(error):
             raise
-        raise TypeError(
+        raise UsageError(
             f"{algorithm} differentiates through the simulator in reverse, and the steps of {environment.name} contain "
             f"a loop without a fixed number of turns (such as a solver with more than one iteration); use a simulator "
             f"without one, or an algorithm without derivatives, for example ppo"
@@ -79,7 +80,7 @@ def require_derivatives(algorithm: str, environment: Environment) -> None:
         if any(isinstance(x, jax.extend.core.Var) and x in moved for x in equation.invars):
             moved.update(equation.outvars)
     if not any(isinstance(x, jax.extend.core.Var) and x in moved for x in jaxpr.outvars):
-        raise TypeError(
+        raise UsageError(
             f"{algorithm} differentiates through the simulator, but the derivative of every step of {environment.name} "
             f"in the action is zero; use an algorithm without derivatives, for example ppo"
         )

@@ -117,7 +117,7 @@ def _construct(name: str, parameters: dict[str, Any]) -> tuple[Any, Any]:
     if unknown:
         valid = ", ".join(sorted({*fields, *arguments}))
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has: {valid}")
-    changes = {key: _like(getattr(params, key), value) for key, value in parameters.items() if key in fields}
+    changes = {key: _like(key, getattr(params, key), value) for key, value in parameters.items() if key in fields}
     if name == "CartPole-v1":
         body = {"masscart": params.masscart, "masspole": params.masspole, "length": params.length, **changes}
         changes.setdefault("total_mass", body["masscart"] + body["masspole"])
@@ -129,8 +129,10 @@ def _construct(name: str, parameters: dict[str, Any]) -> tuple[Any, Any]:
     return environment, params
 
 
-def _like(default: Any, value: Any) -> Any:
+def _like(name: str, default: Any, value: Any) -> Any:
     """`value` as the type of `default`, so that `max_torque=2` and `max_torque=2.0` are the same program."""
+    if isinstance(value, str | None):
+        raise ValueError(f"the parameter {name} must be like its default {default!r}, got {value!r}")
     if isinstance(default, bool):
         return value
     if isinstance(default, int | float) and not isinstance(value, jax.Array):

@@ -14,6 +14,7 @@ from flax import struct
 
 from purerl import trees
 from purerl.devices import split
+from purerl.environments.checks import check_types, require_environment
 from purerl.types import Action, Array, Environment, EnvState, Key, Observation, Space, Timestep
 
 
@@ -67,12 +68,13 @@ def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
     done. For the same reason each half of the keys is drawn where it is used: an environment whose steps are
     deterministic draws none.
 
-    Raises ValueError if `num_envs` is not positive, TypeError if the environment's observations or rewards are not
-    what its spaces and `Timestep` say.
+    Raises ValueError if `num_envs` is not positive, TypeError if `environment` is none, or if its observations, rewards
+    or states are not what its spaces, `Timestep` and `reset` say.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-    _check_types(environment)
+    require_environment(environment, "vectorize")
+    check_types(environment)
 
     def reset(key: Key) -> VectorState:
         states, observation = jax.vmap(environment.reset)(jax.random.split(key, num_envs))
@@ -124,24 +126,3 @@ def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
         observation_space=environment.observation_space,
         action_space=environment.action_space,
     )
-
-
-def _check_types(environment: Environment) -> None:
-    """Trace one step (nothing is computed) and compare it with what the environment declares."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    space, actions = environment.observation_space, environment.action_space
-    state, first = jax.eval_shape(environment.reset, key)
-    _, step = jax.eval_shape(environment.step, key, state, jax.ShapeDtypeStruct(actions.shape, actions.dtype))
-    expected = {
-        "the observation of reset": (first, space.shape, space.dtype),
-        "the observation of step": (step.observation, space.shape, space.dtype),
-        "reward": (step.reward, (), jnp.float32),
-        "terminated": (step.terminated, (), jnp.bool_),
-        "truncated": (step.truncated, (), jnp.bool_),
-    }
-    for what, (found, shape, dtype) in expected.items():
-        if (found.shape, found.dtype) != (tuple(shape), jnp.dtype(dtype)):
-            raise TypeError(
-                f"{environment.name}: {what} must be {jnp.dtype(dtype)} of shape {tuple(shape)}, but it is "
-                f"{found.dtype} of shape {found.shape}; correct the environment or its space"
-            )

@@ -111,6 +111,11 @@ def execute(setup: Setup, programs: Programs | None = None) -> RunResult:
     Args:
         programs: compiled before, for as many agents of the same learner.
     """
+    with memory.explained(setup.what, setup.layout.devices):
+        return _execute(setup, programs)
+
+
+def _execute(setup: Setup, programs: Programs | None) -> RunResult:
     metadata, layout = setup.metadata, setup.layout
     shapes = training_shapes(setup.learner, setup.agents)
     size = trees.nbytes(shapes)
@@ -229,7 +234,8 @@ def _report(setup: Setup, log: Log, group: Group, seconds: Callable[[], float]) 
     seeds = np.array(setup.metadata["seeds"])
     if (bad & ~log.diverged).any():
         new = ", ".join(map(str, seeds[bad & ~log.diverged]))
-        setup.note(f"diverged (a loss is not finite) by iteration {group.iteration}: {setup.unit} {new}")
+        advice = "; smaller steps (learning_rate) or gradients (max_gradient_norm) may help"
+        setup.note(f"diverged (a loss is not finite) by iteration {group.iteration}: {setup.unit} {new}{advice}")
     log.diverged |= bad
     if setup.stops_when_diverged and log.diverged.all() and log.all_diverged_at is None:
         log.all_diverged_at = group.iteration

@@ -1,9 +1,13 @@
 """How much memory there is for a training, before any of it is spent."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
+WAYS_OUT = "use fewer seeds, a smaller replay or fewer environments"
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
@@ -35,8 +39,20 @@ def require(needed: int, devices: Sequence[Any], what: str) -> None:
     if available is not None and needed > available:
         raise MemoryError(
             f"{what} needs {human(needed)}, but {in_words(devices)} {'has' if len(devices) == 1 else 'have'} "
-            f"{human(available)} left: use fewer seeds, a smaller replay or fewer environments"
+            f"{human(available)} left: {WAYS_OUT}"
         )
+
+
+@contextlib.contextmanager
+def explained(what: str, devices: Sequence[Any]) -> Iterator[None]:
+    """Turn the backend's RESOURCE_EXHAUSTED into a MemoryError that names what was trained, and what may help."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+            raise
+        said = str(error).partition("\n")[0][:200]
+        raise MemoryError(f"{what} ran out of memory on {in_words(devices)}: {WAYS_OUT} ({said})") from error
 
 
 def in_words(devices: Sequence[Any]) -> str:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purerl.configuration import UsageError
 from purerl.data.transitions import Transitions
 from purerl.networks.initializers import orthogonal
 from purerl.networks.torsos import MLP, Activation
@@ -141,9 +142,11 @@ def make_ensemble(environment: Environment, config: EnsembleConfig) -> Ensemble:
     """
     space, actions = environment.observation_space, environment.action_space
     if not isinstance(space, Box) or len(space.shape) != 1:
-        raise TypeError(f"an ensemble predicts vectors, and the observations of {environment.name} are {space}")
+        raise UsageError(f"an ensemble predicts vectors, and the observations of {environment.name} are {space}")
     if not isinstance(actions, Discrete) and not (isinstance(actions, Box) and len(actions.shape) == 1):
-        raise TypeError(f"an ensemble takes vectors or discrete actions, and those of {environment.name} are {actions}")
+        raise UsageError(
+            f"an ensemble takes vectors or discrete actions, and those of {environment.name} are {actions}"
+        )
     outputs = space.shape[0] + config.learn_reward
     inputs = space.shape[0] + (actions.n if isinstance(actions, Discrete) else actions.shape[0])
     network = GaussianNetwork(outputs, config.widths, config.activation, config.probabilistic, config.learn_termination)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from purerl.configuration import UsageError
 from purerl.models.dynamics import DynamicsModel, Remembered, as_transitions
 from purerl.models.ensemble import EnsembleConfig, make_ensemble
 from purerl.models.learned_environment import Reward, Termination
@@ -90,7 +91,7 @@ def linear_dynamics(
         raise ValueError(f"a mixture of {components} components needs more steps than {background} episodes have")
     for what, box in (("observations", space), ("actions", actions)):
         if not isinstance(box, Box) or len(box.shape) != 1:
-            raise TypeError(f"linear models are of vectors, but the {what} of {environment.name} are {box}")
+            raise UsageError(f"linear models are of vectors, but the {what} of {environment.name} are {box}")
     config = reward_config or EnsembleConfig(members=1, widths=(64, 64), probabilistic=False)
     network = make_ensemble(environment, config) if reward is None else None
     steps_of_episode = environment.max_steps

@@ -39,13 +39,17 @@ def claimed(directory: Path, *, resume: bool, overwrite: bool) -> Iterator[None]
     With `overwrite`, delete the run that is in it (only the files purerl writes).
 
     Raises FileExistsError if there is something in it and neither `resume` nor `overwrite` is asked for, if what
-    `overwrite` would delete is not a run, or if another process is at work there. ValueError if both are asked for.
+    `overwrite` would delete is not a run, or if another process is at work there. OSError if it cannot be made,
+    ValueError if both are asked for.
     """
     if resume and overwrite:
         raise ValueError("resume and overwrite contradict each other")
     if not resume:
         _refuse_what_exists(directory, overwrite)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{directory} cannot be made: {error.strerror}; choose another directory") from error
     with (directory / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,6 +63,8 @@ def claimed(directory: Path, *, resume: bool, overwrite: bool) -> Iterator[None]
 
 
 def _refuse_what_exists(directory: Path, overwrite: bool) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise FileExistsError(f"{directory} is a file: a run needs a directory of its own")
     found = {path.name for path in directory.iterdir()} - {LOCK} if directory.is_dir() else set()
     if found and not overwrite:
         raise FileExistsError(f"{directory} is not empty: resume it, overwrite it, or choose another directory")
@@ -163,5 +169,10 @@ def write_config(directory: Path, metadata: dict[str, Any], checkpoint_every: in
 
 def read_config(directory: Path) -> tuple[dict[str, Any], int]:
     """The metadata and `checkpoint_every` of a run. Raises like `read_json`."""
+    below = sorted(directory.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+    if below and not (directory / CONFIG).exists():
+        raise FileNotFoundError(
+            f"{directory} is not the directory of a purerl run, but the newest one in it is: {below[-1].parent}"
+        )
     metadata = read_json(directory / CONFIG)
     return metadata, metadata.pop("checkpoint_every", 1)

@@ -66,7 +66,7 @@ def wandb(project: str = "purerl", **options: Any) -> Sink:
     try:
         import wandb as library
     except ImportError as error:
-        raise ImportError("logging to wandb needs the package wandb: pip install wandb") from error
+        raise ImportError('logging to wandb needs the package wandb: pip install "purerl[wandb]"') from error
     runs: list[Any] = []
     seeds: list[int] = []
 
@@ -99,7 +99,9 @@ def tensorboard(directory: Path) -> Sink:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ImportError("logging to tensorboard needs the package tensorboardX: pip install tensorboardX") from error
+        raise ImportError(
+            'logging to tensorboard needs the package tensorboardX: pip install "purerl[tensorboard]"'
+        ) from error
     writers: list[Any] = []
     seeds: list[int] = []
 

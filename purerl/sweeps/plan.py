@@ -62,7 +62,7 @@ class Program(NamedTuple):
     def batch(self, positions: Sequence[int]) -> Agents:
         """The agents at these positions, as the arguments of the compiled program."""
         trials = [self.trials[position // len(self.seeds)] for position in positions]
-        keys = jnp.stack([jax.random.key(self.seeds[position % len(self.seeds)]) for position in positions])
+        keys = trees.keys([self.seeds[position % len(self.seeds)] for position in positions])
         floats = {name: jnp.asarray([trial.value(name) for trial in trials], jnp.float32) for name in self.floats}
         return Agents(keys, floats)
 

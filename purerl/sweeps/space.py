@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from purerl.configuration import nearest, value_from_text
+from purerl.configuration import UsageError, nearest, value_from_text
 
 Settings = dict[str, Any]  # one value per field
 Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -113,7 +113,12 @@ def expand(space: Space, samples: int = 1, seed: int = 0) -> list[Settings]:
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    spaces = [space] if isinstance(space, Mapping) else list(space)
+    spaces = [space] if isinstance(space, Mapping) else list(space) if isinstance(space, Sequence) else [space]
+    if wrong := [one for one in spaces if not isinstance(one, Mapping)]:
+        raise UsageError(
+            f"a space is a dictionary, or a list of them, such as {{'algorithm': 'ppo', 'env': 'CartPole-v1', "
+            f"'learning_rate': [1e-3, 1e-4]}}, but got a {type(wrong[0]).__name__}"
+        )
     if not spaces:
         raise ValueError("the list of spaces is empty: give at least one")
     axes = [{name: _axis(name, value) for name, value in one.items()} for one in spaces]
@@ -175,6 +180,8 @@ def _axis(name: str, value: Any) -> Any:
     """What a space says of one field, as an axis; a constant is a grid of one."""
     if isinstance(value, When):
         return When(_axis(name, value.axis), value.condition)
+    if hasattr(value, "ndim") and value.ndim > 0:
+        raise ValueError(f"{name}: an array is no axis; give a list, for example values.tolist()")
     if isinstance(value, list):
         try:
             return grid(*value)

@@ -6,12 +6,14 @@ from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
 
 from purerl import algorithms, environments, presets
-from purerl.configuration import from_json, nearest
+from purerl.configuration import from_json, nearest, whole_number
 from purerl.sweeps.space import Settings
 from purerl.types import Algorithm, Array, Environment
 
 ENVIRONMENT = "env."  # what the name of an environment's parameter begins with
 SPECIAL = ("algorithm", "env", "total_steps")
+EXAMPLES = {"algorithm": "ppo", "env": "CartPole-v1"}
+PLURALS = {"algorithm": "algorithms", "env": "environments"}
 
 
 class Catalogue(NamedTuple):
@@ -70,14 +72,19 @@ def resolve(number: int, settings: Settings, catalogue: Catalogue, preset: bool)
     Raises ValueError naming the field for what does not exist or has the wrong type.
     """
     for name in ("algorithm", "env"):
-        if not isinstance(settings.get(name), str):
-            raise ValueError(f"a sweep needs {name!r} in every part of its space, got {settings.get(name)!r}")
+        if name not in settings:
+            raise ValueError(f"a sweep needs {name!r} in every part of its space")
+        if not isinstance(settings[name], str):
+            raise ValueError(
+                f"{name!r} must be a name, such as {EXAMPLES[name]!r}, but it is a {type(settings[name]).__name__}; "
+                f"give your own as {PLURALS[name]}={{name: ...}} beside the space, and its name in it"
+            )
     name, environment = settings["algorithm"], settings["env"]
     kind = catalogue.algorithm(name).Config
     own = name in catalogue.algorithms or environment in catalogue.environments
     chosen = presets.load(name, environment) if preset and not own else {}
     chosen |= {key: value for key, value in settings.items() if not key.startswith(ENVIRONMENT)}
-    total_steps = from_json(int, chosen.get("total_steps", presets.DEFAULT_TOTAL_STEPS), "total_steps")
+    total_steps = whole_number("total_steps", chosen.get("total_steps", presets.DEFAULT_TOTAL_STEPS))
     fields = {field.name for field in dataclasses.fields(kind)}
     for key in chosen:
         if key not in fields and key not in SPECIAL:
@@ -85,9 +92,20 @@ def resolve(number: int, settings: Settings, catalogue: Catalogue, preset: bool)
                 f"{name} has no field {key!r}: {nearest(key, fields)} (parameters of the environment are written "
                 f"env.NAME; a field of another algorithm needs when(..., algorithm=...))"
             )
+    for key in chosen.keys() & fields:
+        _require_whole(name, key, chosen[key], kind)
     config = from_json(kind, {key: value for key, value in chosen.items() if key not in SPECIAL}, name)
     parameters = {k.removeprefix(ENVIRONMENT): v for k, v in settings.items() if k.startswith(ENVIRONMENT)}
     return Trial(number, settings, name, environment, parameters, config, total_steps)
+
+
+def _require_whole(algorithm: str, field: str, value: Any, kind: type) -> None:
+    """Raise ValueError for a fraction, perhaps drawn from a range, where only whole numbers go."""
+    if isinstance(value, float) and get_type_hints(kind)[field] is int:
+        raise ValueError(
+            f"{algorithm}.{field} takes whole numbers, each of which is a program of its own, got {value}; list them, "
+            f"as in [4, 8, 16] or choice(4, 8, 16)"
+        )
 
 
 def resolve_all(settings: Sequence[Settings], catalogue: Catalogue, preset: bool) -> tuple[Trial, ...]:

@@ -40,6 +40,7 @@ from purerl.algorithms.continuous_control.checks import (
     check_interaction,
     require_bounded,
 )
+from purerl.configuration import UsageError
 from purerl.experience import Batch, Sampling
 from purerl.interaction import InteractionState, interaction, what_acts
 from purerl.models.imagination import Imagination
@@ -316,7 +317,7 @@ def check(config: Config, environment: Environment) -> None:
     )
     space = require_vector_actions(name_of(config), environment)
     if isinstance(space, MultiDiscrete):
-        raise TypeError(
+        raise UsageError(
             f"sac needs one discrete action or continuous ones, but those of {environment.name} are "
             f"{len(space.sizes)} choices at once; number their combinations in a wrapper, or use ppo"
         )

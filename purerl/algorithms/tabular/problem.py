@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.algorithms.config import require_discrete
+from purerl.configuration import UsageError
 from purerl.environments.finite.interaction import as_environment
 from purerl.environments.finite.mdp import FiniteMDP
 from purerl.types import Array, Discrete, Environment
@@ -37,7 +38,7 @@ def as_problem(algorithm: str, problem: Environment | FiniteMDP, max_steps: int)
     actions = require_discrete(algorithm, environment)
     states = environment.observation_space
     if not isinstance(states, Discrete):
-        raise TypeError(
+        raise UsageError(
             f"{algorithm} needs discrete observations, which number its states, but those of {environment.name} are "
             f"arrays of shape {states.shape}; use an algorithm with a network, for example dqn"
         )
