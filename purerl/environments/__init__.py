@@ -1,4 +1,4 @@
-"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("probe/memory")`.
+"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("gymnasium/Taxi-v3")`.
 
 A suite is imported when one of its environments is made, and not before.
 """
@@ -9,7 +9,19 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from purerl.environments import brax, control, finite, games, goals, gymnax, playground, probes, robo_parking
+from purerl.environments import (
+    brax,
+    control,
+    finite,
+    games,
+    goals,
+    gymnasium_bridge,
+    gymnax,
+    playground,
+    probes,
+    robo_parking,
+)
+from purerl.environments.gymnasium_bridge import from_gymnasium
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
     flatten_observation,
@@ -31,6 +43,7 @@ __all__ = [
     "VectorState",
     "flatten_observation",
     "frame_stack",
+    "from_gymnasium",
     "frozen_normalization",
     "make",
     "names",
@@ -67,8 +80,13 @@ SUITES: dict[str, Suite] = {
 
 
 def names() -> list[str]:
-    """Every name that `make` accepts."""
+    """Every name that `make` accepts, without those of Gymnasium ("gymnasium/" and any id that it has registered)."""
     return ["RoboParking", *(prefix + name for prefix, suite in SUITES.items() for name in suite.names)]
+
+
+def known(name: str) -> bool:
+    """Whether `make` accepts the name, as far as can be told without asking Gymnasium for its own."""
+    return name.startswith(gymnasium_bridge.PREFIX) or name in names()
 
 
 def make(name: str, **parameters: Any) -> Environment:
@@ -77,7 +95,7 @@ def make(name: str, **parameters: Any) -> Environment:
     Args:
         name: a gymnax id ("CartPole-v1", "Breakout-MinAtar", "Catch-bsuite", ...), "RoboParking", or a name with its
             suite in front: "probe/truncation", "brax/hopper", "mjx/hopper", "playground/CartpoleBalance".
-            `names()` lists them all.
+            `names()` lists them all. Beside them, "gymnasium/" with any id of Gymnasium, simulated on the host.
         parameters: what the environment can be given: fields of its physics such as `max_torque=1.5` (floats may be
             traced, so that `jax.vmap` sweeps them) and static choices such as `backend="spring"` or `size=20`.
 
@@ -87,6 +105,8 @@ def make(name: str, **parameters: Any) -> Environment:
         ValueError: unknown name (the message has the nearest ones) or unknown parameter (it has the valid ones).
         ImportError: the suite's package is not installed (the message has the command that installs it).
     """
+    if name.startswith(gymnasium_bridge.PREFIX):
+        return gymnasium_bridge.make(name.removeprefix(gymnasium_bridge.PREFIX), **parameters)
     if name not in names():
         folded = {known.casefold(): known for known in names()}
         near = [folded[x] for x in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
