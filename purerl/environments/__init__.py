@@ -1,6 +1,7 @@
-"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("gymnasium/Taxi-v3")`.
+"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("gymnasium/Taxi-v4")`.
 
-A suite is imported when one of its environments is made, and not before.
+Objects of other packages become environments with `from_gymnax` and, on the host, `from_gymnasium`. A suite is imported
+when one of its environments is made, and not before.
 """
 
 import difflib
@@ -22,6 +23,7 @@ from purerl.environments import (
     robo_parking,
 )
 from purerl.environments.gymnasium_bridge import from_gymnasium
+from purerl.environments.gymnax import from_gymnax
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
     flatten_observation,
@@ -44,6 +46,7 @@ __all__ = [
     "flatten_observation",
     "frame_stack",
     "from_gymnasium",
+    "from_gymnax",
     "frozen_normalization",
     "make",
     "names",
@@ -105,6 +108,11 @@ def make(name: str, **parameters: Any) -> Environment:
         ValueError: unknown name (the message has the nearest ones) or unknown parameter (it has the valid ones).
         ImportError: the suite's package is not installed (the message has the command that installs it).
     """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"make takes the name of an environment, got {name!r}: an object goes through "
+            f"purerl.environments.from_gymnax or from_gymnasium"
+        )
     if name.startswith(gymnasium_bridge.PREFIX):
         return gymnasium_bridge.make(name.removeprefix(gymnasium_bridge.PREFIX), **parameters)
     if name not in names():

@@ -18,7 +18,7 @@ that are values get along with simulators that change: they can be stepped in an
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +42,19 @@ from purerl.types import (
 )
 
 PREFIX = "gymnasium/"
+CALL = 1 << 16  # bytes
 KEPT = 256  # simulators and finished episodes, at least
 INSTALL = 'pip install "purerl[gymnasium]"'
 ATARI = 'Atari needs ale-py: pip install "purerl[atari]"'
+
+
+class Interface(NamedTuple):
+    """What can be known of a simulator without running it."""
+
+    observation_space: Space
+    action_space: Space
+    conversion: Conversion
+    max_steps: int
 
 
 class Simulation(struct.PyTreeNode):
@@ -79,27 +89,30 @@ def from_gymnasium(source: Any, max_episode_steps: int | None = None) -> Environ
 
     Raises ValueError if an object cannot be made again, and what `make` raises.
     """
+    made, title = maker(source, max_episode_steps)
+    return _environment(f"from_gymnasium({title})", made)
+
+
+def maker(source: Any, max_episode_steps: int | None = None) -> tuple[Callable[[], Any], str]:
+    """A function that makes simulators, and a title: from what `from_gymnasium` takes, or the id of an environment."""
     gymnasium = _gymnasium()
+    limit = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
+    if isinstance(source, str):
+        return lambda: _made(source, limit), source
     if isinstance(source, gymnasium.Env):
         if source.spec is None:
             raise ValueError(
                 f"{source} cannot be copied, since Gymnasium did not make it by name (its spec is None): pass a "
                 f"function that makes one, from_gymnasium(lambda: ...)"
             )
-        made: Callable[[], Any] = lambda: _made(source.spec, {})  # noqa: E731
-        title = source.spec.id
-    elif callable(source):
-        made, title = source, getattr(source, "__qualname__", type(source).__name__)
-    else:
-        raise ValueError(f"from_gymnasium takes a gymnasium.Env or a function that makes one, got {source!r}")
-
-    def limited() -> Any:
-        simulator = made()
-        if max_episode_steps is None:
-            return simulator
-        return gymnasium.wrappers.TimeLimit(simulator, max_episode_steps)
-
-    return _environment(f"from_gymnasium({title})", limited)
+        spec = source.spec
+        return lambda: _made(spec, limit), spec.id
+    if not callable(source):
+        raise ValueError(f"Gymnasium makes no environment from {source!r}: pass a gymnasium.Env or a function")
+    title = getattr(source, "__qualname__", type(source).__name__)
+    if max_episode_steps is None:
+        return source, title
+    return lambda: gymnasium.wrappers.TimeLimit(source(), max_episode_steps), title
 
 
 def _gymnasium() -> Any:
@@ -142,48 +155,37 @@ def _drawing(gymnasium: Any, spec: Any, parameters: dict[str, Any]) -> dict[str,
 def _environment(name: str, made: Callable[[], Any]) -> Environment:
     """The `Environment` whose simulators are made so."""
     first = made()
-    observation_space, observed = _observations(name, first.observation_space)
-    action_space, acted = _actions(name, first.action_space)
-    max_steps = _time_limit(name, first)
-    like = np.zeros(action_space.shape, action_space.dtype)
-    simulators = Simulators(made, Conversion(observed, acted), like, KEPT, name)
+    found = interface(name, first)
+    like = np.zeros(found.action_space.shape, found.action_space.dtype)
+    simulators = Simulators(made, found.conversion, like, KEPT, name)
     simulators.idle.append(first)
-    shape, dtype = tuple(observation_space.shape), np.dtype(observation_space.dtype)
+    shape, dtype = tuple(found.observation_space.shape), np.dtype(found.observation_space.dtype)
 
-    def resets(seed: Any, wanted: Any) -> tuple[np.ndarray, np.ndarray]:
-        seed, wanted = np.asarray(seed), np.asarray(wanted)
-        checksums, observations = simulators.reset(seed.reshape(-1), wanted.reshape(-1))
-        shown = np.zeros((seed.size, *shape), dtype)
-        for row, observation in zip(shown, observations, strict=True):
-            row[...] = 0 if observation is None else observation
-        return checksums.reshape(seed.shape), shown.reshape(*seed.shape, *shape)
+    def begun(seeds: Any, wanted: Any) -> tuple[np.ndarray, np.ndarray]:
+        checksums, observations = simulators.reset(np.asarray(seeds), np.asarray(wanted))
+        nothing = np.zeros(shape, dtype)
+        return checksums, np.stack([nothing if x is None else x for x in observations])
 
-    def steps(states: Any, action: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def stepped(states: Any, action: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         states, action = np.asarray(states), np.asarray(action)
-        batch = states.shape[:-1]
-        seeds, lengths, checksums = states.reshape(-1, 3).T
-        lengths, checksums, outcomes = simulators.step(seeds, lengths, checksums, action.reshape(-1, *like.shape))
-        observations = np.stack([outcome.observation for outcome in outcomes])
+        seeds, lengths, checksums = states.T
+        lengths, checksums, outcomes = simulators.step(seeds, lengths, checksums, action)
         rest = np.array([(x.reward, x.terminated, x.truncated) for x in outcomes], np.float32)
         after = np.stack([seeds, lengths, checksums], axis=-1).astype(np.uint32)
-        return after.reshape(states.shape), observations.reshape(*batch, *shape), rest.reshape(states.shape)
+        return after, np.stack([outcome.observation for outcome in outcomes]), rest
 
-    def struct_of(dtype: Any, shape: tuple[int, ...] = ()) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype)
+    begin = _on_host(begun, ((jnp.uint32, ()), (dtype, shape)), largest=4)
+    advance = _on_host(stepped, ((jnp.uint32, (3,)), (dtype, shape), (jnp.float32, (3,))), largest=max(12, like.nbytes))
 
     def reset_where(key: Key, wanted: Array) -> tuple[EnvState, Observation]:
         seed = jax.random.bits(key, (), jnp.uint32) >> 1  # simulators take what fits an int32
-        results = (struct_of(jnp.uint32), struct_of(dtype, shape))
-        checksum, observation = jax.pure_callback(resets, results, seed, wanted, vmap_method="broadcast_all")
+        checksum, observation = begin(seed, wanted)
         return Simulation(seed, jnp.zeros((), jnp.int32), checksum), observation
 
     def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
-        action = jax.lax.stop_gradient(jnp.asarray(action, action_space.dtype))
+        action = jax.lax.stop_gradient(jnp.asarray(action, like.dtype))
         packed = jnp.stack([state.seed, state.length.astype(jnp.uint32), state.checksum])  # every array costs time
-        results = struct_of(jnp.uint32, (3,)), struct_of(dtype, shape), struct_of(jnp.float32, (3,))
-        packed, observation, (reward, terminated, truncated) = jax.pure_callback(
-            steps, results, packed, action, vmap_method="broadcast_all"
-        )
+        packed, observation, (reward, terminated, truncated) = advance(packed, action)
         state = Simulation(packed[0], packed[1].astype(jnp.int32), packed[2])
         return state, Timestep(observation, reward, terminated > 0, truncated > 0, info={})
 
@@ -194,12 +196,59 @@ def _environment(name: str, made: Callable[[], Any]) -> Environment:
         name=name,
         reset=SelectiveReset(reset_where),
         step=step,
-        observation_space=observation_space,
-        action_space=action_space,
-        max_steps=max_steps,
+        observation_space=found.observation_space,
+        action_space=found.action_space,
+        max_steps=found.max_steps,
         render=render if first.render_mode == "rgb_array" else None,
         host=True,
     )
+
+
+def _on_host(
+    function: Callable[..., tuple[np.ndarray, ...]], results: tuple[tuple[Any, tuple[int, ...]], ...], largest: int
+) -> Callable[..., Any]:
+    """A function of one environment, traced, that calls `function` of many on the host, however it is vmapped.
+
+    At most `CALL` bytes of any argument go to the host at once. JAX copies more than that with threads of the device,
+    and those are waiting for the call: with as many devices as cores, for ever.
+
+    Args:
+        function: from arrays `[N, ...]` to arrays `[N, ...]`.
+        results: type and shape of each result, without the N.
+        largest: bytes of the largest argument, of one environment.
+    """
+    at_once = max(1, CALL // largest)
+
+    @jax.custom_batching.custom_vmap
+    def many(*arguments: Array) -> tuple[Array, ...]:
+        pieces = []
+        for begin in range(0, arguments[0].shape[0], at_once):
+            piece = [x[begin : begin + at_once] for x in arguments]
+            shapes = tuple(jax.ShapeDtypeStruct((piece[0].shape[0], *shape), dtype) for dtype, shape in results)
+            pieces.append(jax.pure_callback(function, shapes, *piece))
+        return pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *pieces)
+
+    @many.def_vmap
+    def many_of_many(size: int, batched: Any, *arguments: Array) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
+        full = [
+            x if is_batched else jnp.broadcast_to(x, (size, *x.shape))
+            for x, is_batched in zip(arguments, batched, strict=True)
+        ]
+        outer = full[0].shape[:2]
+        flat = many(*[x.reshape(-1, *x.shape[2:]) for x in full])
+        return tuple(x.reshape(*outer, *x.shape[1:]) for x in flat), (True,) * len(results)
+
+    def one(*arguments: Array) -> Any:
+        return jax.tree.map(lambda x: x[0], many(*[x[None] for x in arguments]))
+
+    return one
+
+
+def interface(name: str, simulator: Any) -> Interface:
+    """purerl's side of a simulator. Raises ValueError for a space that purerl does not have or an unlimited episode."""
+    observation_space, observed = _observations(name, simulator.observation_space)
+    action_space, acted = _actions(name, simulator.action_space)
+    return Interface(observation_space, action_space, Conversion(observed, acted), _time_limit(name, simulator))
 
 
 def _time_limit(name: str, simulator: Any) -> int:
