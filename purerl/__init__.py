@@ -17,6 +17,7 @@ from purerl.algorithms.value_based import c51, dqn, iqn, pqn, qr_dqn, r2d2, rain
 from purerl.devices import use_all_cores
 from purerl.environments import make, vectorize
 from purerl.evaluate import Evaluation, evaluate
+from purerl.export import evaluate_in_gymnasium, export_policy, load_policy
 from purerl.run import run
 from purerl.search import search
 from purerl.sweep import sweep
@@ -42,9 +43,12 @@ __all__ = [
     "dqn",
     "dyna_q",
     "evaluate",
+    "evaluate_in_gymnasium",
+    "export_policy",
     "grid",
     "iqn",
     "load",
+    "load_policy",
     "log_uniform",
     "make",
     "ppo",

@@ -92,7 +92,7 @@ def _environment(described: dict[str, Any] | None, directory: Path) -> Environme
         raise _not_by_name(directory, f"{name} was wrapped in {', '.join(described['wrappers'])}")
     if described["not_in_json"]:
         raise _not_by_name(directory, f"{name} had parameters that JSON cannot carry: {described['not_in_json']}")
-    if name not in environments.names():
+    if not environments.known(name):
         raise _not_by_name(directory, f"the environment {name!r} is not one of purerl's")
     return environments.make(name, **described["parameters"])
 

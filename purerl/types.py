@@ -135,6 +135,7 @@ class Environment(NamedTuple):
     wrappers: tuple[str, ...] = ()  # what was put around it, innermost first, for example ("time_limit(200)",)
     render: Callable[[EnvState], Any] | None = None  # host side: state -> uint8 image [H, W, 3]
     goals: Goals | None = None  # if the observation holds the goal of the episode
+    host: bool = False  # simulated on the host: its states are good in this process only, no training resumes from them
 
 
 class Policy(NamedTuple):

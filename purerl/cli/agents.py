@@ -31,15 +31,16 @@ def evaluate(options: Any, key: Any) -> None:
     import numpy as np
     from rich.console import Console
 
+    from purerl.cli.runs import elsewhere
     from purerl.evaluate import evaluate as play
     from purerl.report.records import summarise_evaluation
     from purerl.report.run_directory import dumps
     from purerl.report.tables import facts, return_table
 
     agent = of_sweep(options.directory, options.agent)
-    environment = agent.environment
+    environment = agent.environment if options.env is None else elsewhere(options.env, agent.environment)
     if environment is None:
-        raise ValueError(f"{agent.algorithm.name} has no environment to evaluate on")
+        raise ValueError(f"{agent.algorithm.name} has no environment to evaluate on: choose one with --env")
     evaluated = bool(np.isfinite(agent.best.score))
     if options.best and not evaluated:
         raise ValueError(f"{options.directory} was never evaluated during training: there are no best parameters")

@@ -28,6 +28,8 @@ class EvaluateOptions:
     """Episodes per agent."""
     seed: int = 0
     """Seed of the evaluation."""
+    env: str | None = None
+    """Play in this environment instead of the one of the training, for example gymnasium/CartPole-v1."""
     best: Flag = False
     """Only the parameters that evaluated best during training."""
     last: Flag = False
@@ -100,9 +102,9 @@ def evaluate(words: list[str]) -> None:
     from purerl.report.tables import facts, return_table
 
     run = saved.load(options.directory)
-    environment = run.evaluated_on
+    environment = run.evaluated_on if options.env is None else elsewhere(options.env, run.evaluated_on)
     if environment is None:
-        raise ValueError(f"{run.metadata['algorithm']} has no environment to evaluate on")
+        raise ValueError(f"{run.metadata['algorithm']} has no environment to evaluate on: choose one with --env")
     policies = saved.load_policies(run)
     evaluated = bool(np.isfinite(policies.best_score).any())
     if options.best and not evaluated:
@@ -134,6 +136,16 @@ def evaluate(words: list[str]) -> None:
     rows = {"run": f"{run.directory}, iteration {policies.iteration}"}
     rows["episodes"] = f"{options.episodes} per seed, {'sampled' if options.sampled else 'greedy'} actions"
     output.print(facts(rows))
+
+
+def elsewhere(name: str, trained_on: Any) -> Any:
+    """The environment called `name`, for a policy that was trained on another one."""
+    from purerl import environments, export
+
+    environment = environments.make(name)
+    if trained_on is not None:
+        export.require_same_spaces(trained_on, environment)
+    return environment
 
 
 def render(words: list[str]) -> None:
@@ -221,6 +233,11 @@ def list_names(words: list[str]) -> None:
     wrap = textwrap.TextWrapper(110, subsequent_indent=" " * 14, break_on_hyphens=False)
     for suite, members in _by_suite(names()).items():
         print(wrap.fill(f"  {suite:<12}{' '.join(members)}"))
+    print(
+        wrap.fill(
+            "  gymnasium   gymnasium/ID for every ID of Gymnasium, such as gymnasium/LunarLander-v3 (on the host)"
+        )
+    )
 
 
 def _asks_for_an_agent(options: EvaluateOptions | RenderOptions) -> bool:

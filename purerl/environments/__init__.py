@@ -1,6 +1,7 @@
-"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("probe/memory")`.
+"""Environments by name: `make("CartPole-v1")`, `make("brax/hopper", backend="spring")`, `make("gymnasium/Taxi-v4")`.
 
-A suite is imported when one of its environments is made, and not before.
+Objects of other packages become environments with `from_gymnax` and, on the host, `from_gymnasium`. A suite is imported
+when one of its environments is made, and not before.
 """
 
 import importlib.util
@@ -10,7 +11,20 @@ from typing import Any, NamedTuple
 
 from purerl.configuration import UsageError
 from purerl.devices import require_gpu_build
-from purerl.environments import brax, control, finite, games, goals, gymnax, playground, probes, robo_parking
+from purerl.environments import (
+    brax,
+    control,
+    finite,
+    games,
+    goals,
+    gymnasium_bridge,
+    gymnax,
+    playground,
+    probes,
+    robo_parking,
+)
+from purerl.environments.gymnasium_bridge import from_gymnasium
+from purerl.environments.gymnax import from_gymnax
 from purerl.environments.suggestions import suggestion
 from purerl.environments.vectorize import EpisodeStatistics, VectorEnvironment, VectorState, vectorize
 from purerl.environments.wrappers import (
@@ -33,6 +47,8 @@ __all__ = [
     "VectorState",
     "flatten_observation",
     "frame_stack",
+    "from_gymnasium",
+    "from_gymnax",
     "frozen_normalization",
     "make",
     "names",
@@ -69,8 +85,13 @@ SUITES: dict[str, Suite] = {
 
 
 def names() -> list[str]:
-    """Every name that `make` accepts."""
+    """Every name that `make` accepts, without those of Gymnasium ("gymnasium/" and any id that it has registered)."""
     return ["RoboParking", *(prefix + name for prefix, suite in SUITES.items() for name in suite.names)]
+
+
+def known(name: str) -> bool:
+    """Whether `make` accepts the name, as far as can be told without asking Gymnasium for its own."""
+    return name.startswith(gymnasium_bridge.PREFIX) or name in names()
 
 
 def make(name: str, **parameters: Any) -> Environment:
@@ -79,7 +100,7 @@ def make(name: str, **parameters: Any) -> Environment:
     Args:
         name: a gymnax id ("CartPole-v1", "Breakout-MinAtar", "Catch-bsuite", ...), "RoboParking", or a name with its
             suite in front: "probe/truncation", "brax/hopper", "mjx/hopper", "playground/CartpoleBalance".
-            `names()` lists them all.
+            `names()` lists them all. Beside them, "gymnasium/" with any id of Gymnasium, simulated on the host.
         parameters: what the environment can be given: fields of its physics such as `max_torque=1.5` (floats may be
             traced, so that `jax.vmap` sweeps them) and static choices such as `backend="spring"` or `size=20`.
 
@@ -94,8 +115,11 @@ def make(name: str, **parameters: Any) -> Environment:
     require_gpu_build()  # before the first constant asks for the device
     if not isinstance(name, str):
         raise UsageError(
-            f"make needs the name of an environment, such as 'CartPole-v1', but got a {type(name).__name__}"
+            f"make needs the name of an environment, such as 'CartPole-v1', but got a {type(name).__name__}; an object "
+            f"of another package goes through purerl.environments.from_gymnax or from_gymnasium"
         )
+    if name.startswith(gymnasium_bridge.PREFIX):
+        return gymnasium_bridge.make(name.removeprefix(gymnasium_bridge.PREFIX), **parameters)
     if name not in names():
         raise ValueError(f"There is no environment called {name!r}. {suggestion(name, names())}")
     if name == "RoboParking":

@@ -22,10 +22,14 @@ be the goal, MemoryChain shows its first observation twice (as bsuite does).
 
 Continuous actions are clipped to the action space. Where gymnax supports gradients through transitions (Pendulum,
 MountainCarContinuous, PointRobot, Reacher, Swimmer) they are left on; every other step stops them.
+
+`from_gymnax` takes any other object with gymnax's interface, of version 1 or older.
 """
 
 import dataclasses
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,6 +51,7 @@ NAMES = (
 
 BINARY_IMAGES = (*MINATAR, "Catch-bsuite", "DeepSea-bsuite", "Pong-misc")
 LARGEST = float(np.finfo(np.float32).max)
+TIME_LIMITS = ("max_steps_in_episode", "max_timesteps")
 ROUNDING = 1e-6  # what 1 - time / length may miss zero by
 
 
@@ -72,6 +77,76 @@ def make(name: str, **parameters: Any) -> Environment:
             observation = observation.at[..., 1].set(observation[..., 1].T)
         return observation.astype(observation_space.dtype)
 
+    def render(state: EnvState) -> np.ndarray:
+        from purerl.environments import drawing
+
+        return drawing.gymnax_image(name, environment, params, jax.tree.map(np.asarray, state))
+
+    one = _adapted(name, environment, params, observation_space, action_space, max_steps, observed)
+    return one._replace(parameters=dict(parameters), render=render)
+
+
+def from_gymnax(environment: Any, params: Any = None) -> Environment:
+    """An environment from an object with gymnax's interface: one of your own, or of a package built on gymnax.
+
+    Args:
+        environment: has `reset_env(key, params)`, `step_env(key, state, action, params)`, `observation_space(params)`
+            and `action_space(params)`. `step_env` returns an observation (an array), a state, a reward, whether the
+            episode is over, and information that is left out. Neither may reset by itself.
+        params: its parameters (default: `environment.default_params`), with the time limit `max_steps_in_episode` or
+            `max_timesteps`; another time limit is put on with `purerl.environments.time_limit`.
+
+    Where there is `is_truncated` (gymnax 1), `step_env` tells of terminations and it of truncations. Before, the two
+    were one `done`: it is a termination if `is_terminal` says so of the state with the time limit lifted, otherwise a
+    truncation. Without `is_terminal` every end is taken for a termination. Actions and bounds are treated as `make`
+    treats them; observations keep their type, but every float is float32.
+
+    Raises ValueError naming what is missing: a method, the time limit, or a space that purerl does not have.
+    """
+    name = f"from_gymnax({getattr(environment, 'name', type(environment).__name__)})"
+    methods = ("reset_env", "step_env", "observation_space", "action_space")
+    missing = [method for method in methods if not callable(getattr(environment, method, None))]
+    if missing:
+        raise ValueError(f"{type(environment).__name__} is no gymnax environment: it has no {', '.join(missing)}")
+    params = environment.default_params if params is None else params
+    limit = next((field for field in TIME_LIMITS if hasattr(params, field)), None)
+    if limit is None:
+        raise ValueError(f"{name}: its parameters have no time limit, neither {' nor '.join(TIME_LIMITS)}")
+    with jax.ensure_compile_time_eval():
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        shown, _ = jax.eval_shape(lambda key: environment.reset_env(key, params), key)
+        observation_space = _own_space(name, "observation", environment.observation_space(params), shown)
+        action_space = _own_space(name, "action", environment.action_space(params))
+
+    def observed(observation: Array) -> Observation:
+        return jnp.asarray(observation, observation_space.dtype)
+
+    max_steps = int(getattr(params, limit))
+    return _adapted(name, environment, params, observation_space, action_space, max_steps, observed, limit)
+
+
+def _adapted(
+    name: str,
+    environment: Any,
+    params: Any,
+    observation_space: Space,
+    action_space: Space,
+    max_steps: int,
+    observed: Callable[[Array], Observation],
+    limit: str = "max_steps_in_episode",
+) -> Environment:
+    """The `Environment` that a gymnax environment is: without its resets, with the two ends of an episode apart."""
+
+    def truncated(state: EnvState, over: Array) -> tuple[Array, Array]:
+        if hasattr(environment, "is_truncated"):  # an end at the limit is an end
+            return over, environment.is_truncated(state, params) & ~over
+        if not hasattr(environment, "is_terminal"):
+            return over, jnp.zeros_like(over)
+        change = params._replace if hasattr(params, "_replace") else functools.partial(dataclasses.replace, params)
+        unlimited = change(**{limit: np.iinfo(np.int32).max})
+        terminated = over & jnp.asarray(environment.is_terminal(state, unlimited), bool)
+        return terminated, over & ~terminated
+
     def reset(key: Key) -> tuple[EnvState, Observation]:
         observation, state = environment.reset_env(key, params)
         return trees.strongly_typed((state, observed(observation)))
@@ -80,22 +155,29 @@ def make(name: str, **parameters: Any) -> Environment:
         if isinstance(action_space, Box):
             action = jnp.clip(action, action_space.low, action_space.high)
         action = jnp.asarray(action, action_space.dtype)
-        observation, state, reward, terminated, _ = environment.step_env(key, state, action, params)
-        timestep = Timestep(
-            observation=observed(observation),
-            reward=jnp.asarray(reward, jnp.float32),
-            terminated=terminated,
-            truncated=environment.is_truncated(state, params) & ~terminated,  # an end at the limit is an end
-            info={},
-        )
+        observation, state, reward, over, _ = environment.step_env(key, state, action, params)
+        ends = truncated(state, jnp.asarray(over, bool))
+        timestep = Timestep(observed(observation), jnp.asarray(reward, jnp.float32), *ends, info={})
         return trees.strongly_typed((state, timestep))
 
-    def render(state: EnvState) -> np.ndarray:
-        from purerl.environments import drawing
+    return Environment(name, reset, step, observation_space, action_space, max_steps)
 
-        return drawing.gymnax_image(name, environment, params, jax.tree.map(np.asarray, state))
 
-    return Environment(name, reset, step, observation_space, action_space, max_steps, dict(parameters), render=render)
+def _own_space(name: str, what: str, space: Any, shown: Any = None) -> Space:
+    """The space of an object that is not gymnax's own; of observations, the type is that of what is `shown`."""
+    if not hasattr(space, "low") and not hasattr(space, "n"):
+        raise ValueError(f"{name}: its {what} space must be a Box or Discrete, and it is {type(space).__name__}")
+    if shown is not None and not hasattr(shown, "shape"):
+        raise ValueError(f"{name}: an observation must be one array, and it is a {type(shown).__name__}")
+    found = _space(space)
+    if not isinstance(found, Box):
+        return found
+    dtype = jnp.dtype(space.dtype if shown is None else shown.dtype)
+    dtype = jnp.float32 if jnp.issubdtype(dtype, jnp.floating) else dtype.type
+    if dtype == jnp.float32:
+        return found
+    low, high = (np.asarray(bound).astype(dtype)[()] for bound in (found.low, found.high))
+    return Box(low, high, found.shape, dtype)
 
 
 def _construct(name: str, parameters: dict[str, Any]) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ the state. A reset is a fresh draw from the environment's start distribution, an
 which some environment is done.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,6 +47,19 @@ class VectorState(struct.PyTreeNode):
     def clear_statistics(self) -> "VectorState":
         """Start counting finished episodes anew (each iteration does)."""
         return self.replace(statistics=jax.tree.map(jnp.zeros_like, self.statistics))
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectiveReset:
+    """A `reset` that can be told whether it is needed, for environments whose resets cost something on the host.
+
+    `vectorize` resets all environments when one of them is done, and keeps what it needs.
+    """
+
+    where: Callable[[Key, Array], tuple[EnvState, Observation]]  # the bool: whether anyone will look at the result
+
+    def __call__(self, key: Key) -> tuple[EnvState, Observation]:
+        return self.where(key, jnp.ones((), bool))
 
 
 class VectorEnvironment(NamedTuple):
@@ -103,7 +117,11 @@ def vectorize(environment: Environment, num_envs: int) -> VectorEnvironment:
             waiting, states, observation = carry
             # The barrier ties the key to what varies in the loop: else XLA computes the resets ahead of it, always.
             reset_key, waiting = jax.lax.optimization_barrier((key, waiting))
-            fresh = jax.vmap(environment.reset)(jax.random.split(reset_key, 2 * num_envs)[num_envs:])
+            reset_keys = jax.random.split(reset_key, 2 * num_envs)[num_envs:]
+            if isinstance(environment.reset, SelectiveReset):
+                fresh = jax.vmap(environment.reset.where)(reset_keys, waiting)
+            else:
+                fresh = jax.vmap(environment.reset)(reset_keys)
             states, observation = trees.where(waiting, trees.strongly_typed(fresh), (states, observation))
             return jnp.zeros_like(waiting), states, observation
 
