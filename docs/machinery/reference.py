@@ -15,7 +15,7 @@ from docs.machinery.rst import code, list_table, section, title
 # Page -> module or package (all of its public modules), in the order of the table of contents.
 PAGES: dict[str, tuple[str, ...]] = {
     "contracts": ("purerl.types",),
-    "training": ("purerl.train", "purerl.run", "purerl.evaluate", "purerl.checkpoint", "purerl.saved"),
+    "training": ("purerl.train", "purerl.run", "purerl.evaluate", "purerl.checkpoint", "purerl.saved", "purerl.export"),
     "sweeping": ("purerl.sweep", "purerl.search", "purerl.sweeps"),
     "devices": ("purerl.devices", "purerl.processes", "purerl.host"),
     "environments": ("purerl.environments",),
@@ -34,7 +34,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "models": ("purerl.models",),
     "planning": ("purerl.planning",),
     "report": ("purerl.report",),
-    "tools": ("purerl.algorithms", "purerl.presets", "purerl.configuration", "purerl.trees"),
+    "tools": ("purerl.algorithms", "purerl.presets", "purerl.configuration", "purerl.testing", "purerl.trees"),
 }
 ALONE = ("purerl.algorithms",)  # the modules inside have pages of their own
 
