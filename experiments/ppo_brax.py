@@ -14,7 +14,7 @@ import jax
 import tyro
 
 from purerl import make, ppo, run
-from purerl.report.rendering import film, save_gif
+from purerl.report.rendering import film, save
 
 
 def main(
@@ -63,7 +63,7 @@ def main(
     print(result.summary["evaluation"])
     policy = algorithm.policy(jax.tree.map(lambda leaf: leaf[0], result.training.best.snapshot))
     frames = film(policy, environment, jax.random.key(0), max_steps=20 if quick else 200).frames
-    print("film:", save_gif(frames, out / "best.gif"))
+    print("film:", save(frames, out / "best.gif"))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import tyro
 
 from purerl import evaluate, make, ppo, run
-from purerl.report.rendering import film, save_gif
+from purerl.report.rendering import film, save
 
 
 def main(
@@ -57,7 +57,7 @@ def main(
     best = result.training.best
     policy = algorithm.policy(jax.tree.map(lambda leaf: leaf[jnp.argmax(best.score)], best.snapshot))
     frames = film(policy, environment, jax.random.key(0), max_steps=20 if quick else 300).frames
-    print("film:", save_gif(frames, out / "best.gif"))
+    print("film:", save(frames, out / "best.gif"))
 
     def mean_return(pole_mass: jax.Array) -> jax.Array:
         heavier = make("mjx/cartpole_swingup", pole_mass=pole_mass)

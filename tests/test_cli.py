@@ -113,7 +113,7 @@ def test_evaluation_draws_from_no_stream_of_a_training():
         return tuple(jax.random.key_data(key).tolist())
 
     trainings = {numbers(key) for seed in range(4) for key in jax.random.split(jax.random.key(seed))}
-    evaluations = {numbers(key) for seed in range(4) for key in jax.random.split(runs._own_stream(seed), 4)}
+    evaluations = {numbers(key) for seed in range(4) for key in jax.random.split(runs.own_stream(seed), 4)}
     assert not trainings & evaluations
 
 
@@ -132,6 +132,41 @@ def test_rendering_makes_a_film(trained, tmp_path, capsys):
     assert out.read_bytes()[:6] == b"GIF89a"
     assert "frames, return" in capsys.readouterr().out
     assert "between 0 and 1" in fails(capsys, ["render", str(trained), "--seed-index", "2"])
+    assert main(["render", str(trained), "--grid", "5", "--max-steps", "3", "--every", "2"]) == 0
+    assert (trained / "agents.gif").exists()
+    assert "3 frames, return" in (printed := capsys.readouterr().out)  # states 0, 2 and 3
+    assert "seed 0, seed 1" in printed
+
+
+def test_rendering_random_actions(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["render", "--env", "RoboParking", "--env-param", "push=2.0", "--max-steps", "2", "--grid", "3"]) == 0
+    assert (tmp_path / "RoboParking.gif").exists()
+    assert "RoboParking, random actions" in capsys.readouterr().out
+    assert main(["render", "--env", "RoboParking", "--max-steps", "2", "--out", "film.mp4"]) == 0
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give the directory of a run or a sweep, or --env NAME"),
+        (["DIR", "--env", "CartPole-v1"], "(not both)"),
+        (["DIR", "--env-param", "push=2"], "--env-param is for --env NAME"),
+        (["DIR", "--grid", "2", "--agents", "0,1"], "--agents and --grid contradict each other"),
+        (["DIR", "--agents", "0;1"], "--agents must look like 0,1,2,3 or 0-3 or all, got '0;1'"),
+        (["DIR", "--agents", "1-2"], "--agents must be between 0 and 1, got 2"),
+        (["DIR", "--agent", "1"], "--agent is for sweeps"),
+        (["DIR", "--grid", "0"], "--grid must be at least 1, got 0"),
+        (["DIR", "--out", "film.avi"], "saved as a .gif or an .mp4, got film.avi"),
+        (["DIR", "--frames-per-second", "100"], "at most 50 frames per second"),
+        (["--env", "RoboParkin"], "Did you mean RoboParking"),
+        (["--env", "RoboParking", "--best"], "--env films random actions"),
+    ],
+)
+def test_mistakes_of_rendering(trained, capsys, words, message):
+    words = [str(trained) if word == "DIR" else word for word in words]
+    assert message in fails(capsys, ["render", *words])
 
 
 def test_plotting_one_run_and_several(trained, tmp_path):

@@ -61,6 +61,15 @@ def test_the_sweep_can_be_plotted_evaluated_and_filmed(swept, capsys):
     assert main(["render", str(out), "--max-steps", "5"]) == 0
     best = load(out).best().trial.number * 2
     assert (out / "figures" / f"agent_{best}.gif").exists()
+    capsys.readouterr()
+    assert main(["render", str(out), "--agents", "3,0", "--max-steps", "3"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in printed[:2]] == ["agent 3", "agent 0"]
+    assert (out / "figures" / "agents.gif").exists()
+    assert main(["render", str(out), "--grid", "2", "--max-steps", "3"]) == 0
+    assert capsys.readouterr().out.startswith(f"agent {best}: ")
+    assert main(["render", str(out), "--seed-index", "0"]) == 2
+    assert "is a sweep: give --agent" in capsys.readouterr().err
     assert main(["evaluate", str(out), "--agent", "4"]) == 2
     assert "agents are numbered 0 to 3" in capsys.readouterr().err
 

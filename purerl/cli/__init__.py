@@ -25,7 +25,9 @@ commands:
   search --resume DIR
                     go on with a search that was stopped or killed
   evaluate DIR      play episodes with the saved policies and print their returns
-  render DIR        film an episode as a GIF
+  render DIR [--agents 0,1,2,3]
+                    film an episode of one agent, or of several side by side, as a GIF or an MP4
+  render --env NAME film random actions in an environment
   plot DIR...       draw the learning curves of runs, every picture of a sweep, or several against each other
   list              the algorithms and environments there are
 
@@ -82,10 +84,14 @@ def _command(name: str) -> Callable[[list[str]], None]:
         from purerl.cli.search import search
 
         return search
-    if name in ("evaluate", "render", "plot", "list"):
+    if name == "render":
+        from purerl.cli.render import render
+
+        return render
+    if name in ("evaluate", "plot", "list"):
         from purerl.cli import runs
 
-        commands = {"evaluate": runs.evaluate, "render": runs.render, "plot": runs.plot}
+        commands = {"evaluate": runs.evaluate, "plot": runs.plot}
         return commands.get(name, runs.list_names)
     from purerl.configuration import nearest
 

@@ -1,9 +1,10 @@
-"""`purerl evaluate | render` for one agent of a sweep."""
+"""`purerl evaluate` for one agent of a sweep."""
 
 from pathlib import Path
 from typing import Any
 
 from purerl.sweeps.results import Agent
+from purerl.sweeps.trials import Trial
 
 
 def of_sweep(directory: Path, number: int | None) -> Agent:
@@ -19,10 +20,10 @@ def of_sweep(directory: Path, number: int | None) -> Agent:
     return result.agent(number)
 
 
-def described(agent: Agent) -> str:
+def described(number: int, trial: Trial, seed: int) -> str:
     """'agent 12: learning_rate=0.001, seed 4'."""
-    settings = ", ".join(f"{name}={value}" for name, value in agent.trial.settings.items())
-    return f"agent {agent.number}: {settings}, seed {agent.seed}"
+    settings = ", ".join(f"{name}={value}" for name, value in trial.settings.items())
+    return f"agent {number}: {settings}, seed {seed}"
 
 
 def evaluate(options: Any, key: Any) -> None:
@@ -62,19 +63,10 @@ def evaluate(options: Any, key: Any) -> None:
         output.print(return_table(title, [agent.seed], columns))
     actions = "sampled" if options.sampled else "greedy"
     output.print(
-        facts({"sweep": f"{options.directory}, {described(agent)}", "episodes": f"{options.episodes}, {actions}"})
+        facts(
+            {
+                "sweep": f"{options.directory}, {described(agent.number, agent.trial, agent.seed)}",
+                "episodes": f"{options.episodes}, {actions}",
+            }
+        )
     )
-
-
-def render(options: Any, key: Any) -> None:
-    """Film an episode of one agent."""
-    from purerl.report.rendering import film, save_gif
-
-    agent = of_sweep(options.directory, options.agent)
-    if agent.environment is None:
-        raise ValueError(f"{agent.algorithm.name} has no environment to film")
-    made = film(agent.policy(best=options.best), agent.environment, key, options.max_steps)
-    default = options.directory / "figures" / f"agent_{agent.number}.gif"
-    default.parent.mkdir(exist_ok=True)
-    out = save_gif(made.frames, options.out or default, options.frames_per_second)
-    print(f"{described(agent)}\n{out}: {len(made.frames)} frames, return {made.episode_return:g}")

@@ -1,4 +1,4 @@
-"""`purerl evaluate | render | plot | list`: what is done with runs that exist."""
+"""`purerl evaluate | plot | list`: what is done with runs that exist."""
 
 import ast
 import dataclasses
@@ -41,30 +41,6 @@ class EvaluateOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RenderOptions:
-    """Film an episode of one agent as a GIF."""
-
-    directory: Run
-    """The directory of a run or a sweep."""
-    agent: int | None = None
-    """Of a sweep: the number of the agent, see agents.csv (default: the first one of the best setting)."""
-    out: Path | None = None
-    """The picture to write (default: episode.gif in the run directory, figures/agent_N.gif in that of a sweep)."""
-    seed_index: int = 0
-    """Of a run: which of its agents, from 0."""
-    seed: int = 0
-    """Seed of the episode."""
-    max_steps: int | None = None
-    """Cut the episode after so many steps (default: the environment's bound)."""
-    frames_per_second: float = 30.0
-    """Speed of the film, in environment steps per second."""
-    best: Flag = False
-    """The parameters that evaluated best during training."""
-    last: Flag = False
-    """The parameters of the newest checkpoint (the default)."""
-
-
-@dataclasses.dataclass(frozen=True)
 class PlotOptions:
     """Draw the learning curves of runs, every picture of a sweep, or sweeps and runs against each other."""
 
@@ -86,10 +62,10 @@ class ListOptions:
 def evaluate(words: list[str]) -> None:
     """`purerl evaluate DIR`."""
     options = tyro.cli(EvaluateOptions, prog="purerl evaluate", args=words)
-    if _asks_for_an_agent(options):
+    if asks_for_an_agent(options):
         from purerl.cli import agents
 
-        agents.evaluate(options, _own_stream(options.seed))
+        agents.evaluate(options, own_stream(options.seed))
         return
     import jax
     import numpy as np
@@ -118,7 +94,7 @@ def evaluate(words: list[str]) -> None:
         policy = run.algorithm.policy(state, greedy=not options.sampled)
         return play(policy, environment, key, options.episodes)
 
-    keys = jax.random.split(_own_stream(options.seed), len(seeds))
+    keys = jax.random.split(own_stream(options.seed), len(seeds))
     play_all = jax.jit(jax.vmap(one))
     results = {
         which: summarise_evaluation(*map(np.asarray, play_all(getattr(policies, which), keys)))
@@ -146,34 +122,6 @@ def elsewhere(name: str, trained_on: Any) -> Any:
     if trained_on is not None:
         export.require_same_spaces(trained_on, environment)
     return environment
-
-
-def render(words: list[str]) -> None:
-    """`purerl render DIR`."""
-    options = tyro.cli(RenderOptions, prog="purerl render", args=words)
-    if options.best and options.last:
-        raise ValueError("--best and --last contradict each other")
-    if _asks_for_an_agent(options):
-        from purerl.cli import agents
-
-        agents.render(options, _own_stream(options.seed))
-        return
-    import jax
-
-    from purerl import saved
-    from purerl.report.rendering import film, save_gif
-
-    run = saved.load(options.directory)
-    environment, count = run.evaluated_on, len(run.metadata["seeds"])
-    if environment is None:
-        raise ValueError(f"{run.metadata['algorithm']} has no environment to film")
-    if not 0 <= options.seed_index < count:
-        raise ValueError(f"--seed-index must be between 0 and {count - 1}, got {options.seed_index}")
-    policies = saved.load_policies(run)
-    state = jax.tree.map(lambda x: x[options.seed_index], policies.best if options.best else policies.last)
-    made = film(run.algorithm.policy(state), environment, _own_stream(options.seed), options.max_steps)
-    out = save_gif(made.frames, options.out or run.directory / "episode.gif", options.frames_per_second)
-    print(f"{out}: {len(made.frames)} frames, return {made.episode_return:g}")
 
 
 def plot(words: list[str]) -> None:
@@ -240,7 +188,7 @@ def list_names(words: list[str]) -> None:
     )
 
 
-def _asks_for_an_agent(options: EvaluateOptions | RenderOptions) -> bool:
+def asks_for_an_agent(options: Any) -> bool:
     """Whether the directory is that of a sweep. Raises ValueError for an agent of a run."""
     from purerl.sweeps.directory import is_sweep
 
@@ -268,7 +216,7 @@ def _by_suite(names: list[str]) -> dict[str, list[str]]:
     return suites
 
 
-def _own_stream(seed: int) -> Any:
+def own_stream(seed: int) -> Any:
     """The random key of an evaluation or a film. No training draws from it: those split `jax.random.key(seed)`."""
     import jax
 

@@ -4,6 +4,7 @@ Everything is drawn with Pillow at three times the final size and shrunk, which 
 of shapes in world coordinates (y upwards); a *grid* is an array of colours, one per cell.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,6 +60,23 @@ def rectangle(centre: Point, width: float, height: float, colour: Colour) -> Sha
     return polygon([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)], colour)
 
 
+@functools.cache
+def font(size: int) -> Any:
+    """The font that comes with Pillow, `size` pixels high."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def words(place: Point, text: str, size: float, colour: Colour = INK, anchor: str = "mm") -> Shape:
+    """A line of text; `size` in world units, `anchor` in Pillow's letters ("mm": centred, "lm": begins at `place`)."""
+
+    def draw(canvas, pixel, scale):
+        canvas.text(pixel(place), text, fill=colour, font=font(max(1, round(size * scale))), anchor=anchor)
+
+    return draw
+
+
 def scene(
     shapes: Sequence[Shape], left: float, right: float, bottom: float, top: float, width: int = 400
 ) -> np.ndarray:
@@ -88,25 +106,103 @@ def grid(colours: np.ndarray, width: int = 400) -> np.ndarray:
     return np.where((gap[: image.shape[0], None] | gap[None, : image.shape[1]])[..., None], shaded, image)
 
 
-def channels(observation: np.ndarray) -> np.ndarray:
-    """An image observation `[rows, columns, channels]` or `[rows, columns]`: one colour per channel, later on top."""
+def channels(observation: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+    """An image observation `[rows, columns, channels]` or `[rows, columns]`: one colour per channel, later on top.
+
+    With `names`, a legend stands below it.
+    """
     observation = observation if observation.ndim == 3 else observation[..., None]
     colours = np.broadcast_to(np.array(NIGHT, float), (*observation.shape[:2], 3))
     for channel in range(observation.shape[2]):
         strength = np.clip(observation[..., channel, None].astype(float), 0, 1)
         colours = (1 - strength) * colours + strength * np.array(CHANNELS[channel % len(CHANNELS)])
-    return grid(colours)
+    picture = grid(colours)
+    return np.concatenate([picture, legend(names, picture.shape[1])]) if names else picture
 
 
-def bars(values: np.ndarray) -> np.ndarray:
-    """A vector as upright bars, positive ones blue and negative ones orange, squashed by x / (1 + |x|)."""
+def legend(names: Sequence[str], width: int) -> np.ndarray:
+    """The names of channels beside their colours, in columns of `width` / 4 pixels, uint8 `[H, width, 3]`."""
+    columns, high = 4, 20
+    shapes = []
+    for i, name in enumerate(names):
+        x, y = 6 + (i % columns) * width / columns, -high * (i // columns) - high / 2
+        shapes.append(rectangle((x + 5, y), 10, 10, CHANNELS[i % len(CHANNELS)]))
+        shapes.append(words((x + 14, y), name, 12, PAPER, "lm"))
+    rows = -(-len(names) // columns)
+    ground = rectangle((width / 2, -high * rows / 2), width, high * rows, NIGHT)
+    return scene([ground, *shapes], 0, width, -high * rows, 0, width=width)
+
+
+def bars(values: np.ndarray, names: Sequence[str] = (), marked: int | None = None) -> np.ndarray:
+    """A vector as upright bars with their values, squashed by x / (1 + |x|): positive ones blue, negative ones orange.
+
+    `names` stand below them (numbers if there are none); there is a mark under the bar number `marked`.
+    """
     values = np.ravel(values).astype(float)
     heights = values / (1 + np.abs(values))
-    shapes = [line([(-0.5, 0), (len(values) - 0.5, 0)], 0.02, GREY)]
-    for i, height in enumerate(heights):
-        shapes.append(rectangle((i, height / 2), 0.7, abs(height) + 0.01, BLUE if height >= 0 else ORANGE))
-    middle, half = (len(values) - 1) / 2, max(len(values) / 2, 1.2)
-    return scene(shapes, middle - half, middle + half, -1.1, 1.1)
+    middle, half = (len(values) - 1) / 2, max(len(values) / 2, 1.5)
+    size = 0.045 * 2 * half
+    floor = -half if heights.min() < 0 else -1.4 * size
+    names = names or [str(i) for i in range(len(values))]
+    shapes = [line([(-0.5, 0), (len(values) - 0.5, 0)], 0.01 * half, GREY)]
+    for i, (value, height, name) in enumerate(zip(values, heights, names, strict=True)):
+        shapes.append(
+            rectangle((i, height * half / 2), 0.6, abs(height) * half + 0.01, BLUE if height >= 0 else ORANGE)
+        )
+        shapes.append(words((i, height * half + np.copysign(0.7 * size, height)), f"{value:.3g}", 0.8 * size))
+        shapes.append(words((i, floor), name, 0.8 * size))
+        if i == marked:
+            tip = floor - 0.8 * size
+            shapes.append(polygon([(i, tip), (i - 0.15, tip - size), (i + 0.15, tip - size)], RED))
+    return scene(shapes, middle - half, middle + half, floor - 2.2 * size, half + 1.2 * size)
+
+
+def chains(rewards: np.ndarray, when: np.ndarray, chosen: int, time: int) -> np.ndarray:
+    """Chains that each pay once: `rewards` `[n]` after `when` `[n]` steps; on `chosen` (or -1) the time has come."""
+    across = np.log1p(np.asarray(when, float))
+    right = float(across.max())
+    shapes = [words((0, len(across) - 0.4), "time (logarithmic)", 0.2, GREY, "lm")]
+    for i, (end, reward) in enumerate(zip(across, np.asarray(rewards, float), strict=True)):
+        y, colour = len(across) - 1 - i, BLUE if i == chosen else PALE
+        shapes += [line([(0, y), (end, y)], 0.06, colour), disc((end, y), 0.17, GREEN if reward > 0 else GREY)]
+        shapes += [words((-0.3, y), str(i), 0.25), words((end, y - 0.32), f"{reward:.3g}", 0.2)]
+    now = (min(np.log1p(time), right), len(across) - 1 - chosen)
+    shapes += [disc(now, 0.13, RED)] if chosen >= 0 else []
+    return scene(shapes, -0.6, right + 0.5, -0.6, len(across) - 0.1)
+
+
+def state_graph(reachable: np.ndarray, position: int, names: Sequence[str] = ()) -> np.ndarray:
+    """States on a circle, with lines to those that can be next (bool `[S, S]`); strong ones leave `position`."""
+    count = len(reachable)
+    angles = np.pi / 2 - 2 * np.pi * np.arange(count) / count
+    places = [(float(np.cos(a)), float(np.sin(a))) for a in angles]
+    links = [(s, t) for s in range(count) for t in range(count) if reachable[s, t] and s != t]
+    links.sort(key=lambda link: link[0] == position)
+    shapes = []
+    for s, t in links:
+        shapes.append(line([places[s], places[t]], *((0.02, BLUE) if s == position else (0.008, PALE))))
+    radius = min(0.16, 2.0 / count)
+    for i, place in enumerate(places):
+        shapes.append(disc(place, radius, RED if i == position else PALE))
+        text = names[i] if names else str(i)
+        shapes.append(words(place, text, 0.9 * radius, PAPER if i == position else INK))
+    return scene(shapes, -1.25, 1.25, -1.25, 1.25)
+
+
+def board(stones: np.ndarray) -> np.ndarray:
+    """A board seen from above or from the front, `[rows, columns]`: 1 is the learner's stone, -1 the opponent's."""
+    rows, columns = stones.shape
+    shapes = [rectangle((columns / 2, rows / 2), columns, rows, PALE)]
+    shapes += [line([(x, 0), (x, rows)], 0.04, PAPER) for x in range(columns + 1)]
+    shapes += [line([(0, y), (columns, y)], 0.04, PAPER) for y in range(rows + 1)]
+    for (row, column), stone in np.ndenumerate(stones):
+        if stone:
+            shapes.append(disc((column + 0.5, rows - row - 0.5), 0.38, BLUE if stone > 0 else ORANGE))
+    size = 0.055 * columns
+    key = (("the learner", BLUE, 0.0), ("the opponent", ORANGE, columns / 2))
+    for name, colour, x in key:
+        shapes += [disc((x + size, -size), 0.4 * size, colour), words((x + 1.8 * size, -size), name, size, INK, "lm")]
+    return scene(shapes, -0.05, columns + 0.05, -2 * size, rows + 0.05)
 
 
 def maze(walls: np.ndarray, agent: Sequence[int], goal: Sequence[int]) -> np.ndarray:
@@ -272,5 +368,42 @@ def gymnax_image(name: str, environment: Any, params: Any, state: Any) -> np.nda
         return frozen_lake(state, np.asarray(environment.desc))
     if name in ("FourRooms-misc", "MetaMaze-misc"):
         return maze(np.asarray(environment.occupied_map), state.pos, state.goal)
+    if name == "DiscountingChain-bsuite":
+        return chains(state.rewards, params.reward_timestep, int(state.context), int(state.time))
+    if name == "SimpleBandit-bsuite":
+        return bars(state.rewards)
+    if name == "BernoulliBandit-misc":
+        return bars(state.reward_probs, ("arm 0", "arm 1"), _pulled(state))
+    if name == "GaussianBandit-misc":
+        return bars(np.array([0.0, state.mu]), ("arm 0", "arm 1"), _pulled(state))
     observation = np.asarray(environment.observe(jax.random.key(0), state, None, params))
-    return channels(observation) if min(observation.shape[:2]) > 1 and observation.ndim > 1 else bars(observation)
+    if observation.ndim > 1 and min(observation.shape[:2]) > 1:
+        return channels(observation, MINATAR_CHANNELS.get(name, ()))
+    return bars(observation, _named(name, observation.size))
+
+
+MINATAR_CHANNELS = {
+    "Asterix-MinAtar": ("player", "enemy", "trail", "gold"),
+    "Breakout-MinAtar": ("paddle", "ball", "trail", "brick"),
+    "Freeway-MinAtar": ("chicken", "car", "speed 1", "speed 2", "speed 3", "speed 4", "speed 5"),
+    "SpaceInvaders-MinAtar": ("cannon", "alien", "goes left", "goes right", "own bullet", "its bullet"),
+    "Seaquest-MinAtar": (
+        *("bow", "stern", "own bullet", "trail", "their bullet"),
+        *("fish", "submarine", "oxygen", "divers aboard", "diver"),
+    ),
+}
+
+
+def _named(name: str, size: int) -> list[str]:
+    """What the components of gymnax's vector observations are called, where they have a name."""
+    first = {
+        "UmbrellaChain-bsuite": ["need umbrella", "have umbrella", "time left"],
+        "MemoryChain-bsuite": ["time left", "query"],
+    }.get(name, [])
+    rest = {"UmbrellaChain-bsuite": "noise", "MemoryChain-bsuite": "cue"}.get(name, "o")
+    return [*first, *(f"{rest} {i}" for i in range(size - len(first)))][:size]
+
+
+def _pulled(state: Any) -> int | None:
+    """The arm of a bandit that was pulled last; None before the first pull."""
+    return int(state.last_action) if int(state.time) > 0 else None

@@ -1,17 +1,22 @@
-"""Pictures of MuJoCo models without OpenGL: geoms as shaded outlines, drawn with Pillow.
+"""Pictures of MuJoCo models: by MuJoCo's renderer where there is OpenGL, else geoms as shaded outlines, with Pillow.
 
-MuJoCo's own renderer needs a GL context, which a bare server does not have. A convex solid seen from far away is the
-convex hull of its projected surface points, so a capsule is the hull of two circles and a box of eight corners; drawn
-from the farthest to the nearest, with a shadow on the ground, that is all an agent's GIF needs. Everything here runs
-on the host.
+MuJoCo's own renderer needs a GL context (`opengl`), which a bare server may not have. A convex solid seen from far away
+is the convex hull of its projected surface points, so a capsule is the hull of two circles and a box of eight corners;
+drawn from the farthest to the nearest, with a shadow on the ground, that is all an agent's GIF needs. Everything here
+runs on the host.
 """
 
 import importlib
+import os
 from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl.environments import opengl
+
+RENDERER = "PURERL_RENDERER"  # the environment variable that chooses among RENDERERS
+RENDERERS = ("auto", "opengl", "outlines")
 SKY, GROUND, GRID, INK = (236, 241, 247), (214, 220, 228), (198, 206, 216), (44, 52, 64)
 LIGHT = np.array([0.4, -0.5, 0.77])  # direction towards the light, in the world
 PALETTE = ((79, 129, 189), (230, 145, 56), (90, 160, 100), (196, 78, 82), (129, 114, 179), (100, 181, 205))
@@ -38,8 +43,11 @@ def draw_model(
 ) -> np.ndarray:
     """A picture of a `mujoco.MjModel` in the pose `qpos` `[nq]`: uint8 `[height, width, 3]`.
 
-    `mocap_pos` `[nmocap, 3]` and `mocap_quat` `[nmocap, 4]` place the mocap bodies. Meshes, height fields and geoms of
-    groups above 2 (MuJoCo hides them, too) are left out.
+    `mocap_pos` `[nmocap, 3]` and `mocap_quat` `[nmocap, 4]` place the mocap bodies. MuJoCo's renderer draws it, in
+    perspective, if an OpenGL context can be made; outlines, which are orthographic, leave out meshes and height fields.
+    Geoms of groups above 2 are hidden. The environment variable PURERL_RENDERER chooses: "auto", "opengl", "outlines".
+
+    Raises ValueError if that is something else, OSError if it asks for OpenGL and there is none.
     """
     mujoco: Any = importlib.import_module("mujoco")
 
@@ -52,13 +60,44 @@ def draw_model(
         data.mocap_quat[:] = mocap_quat
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
+    mujoco.mj_camlight(model, data)
 
     height = camera.height or 2.2 * model.stat.extent
     centre = np.array(camera.centre if camera.centre is not None else model.stat.center, float)
     if camera.follow and model.nbody > 1:
         centre[:2] = data.subtree_com[1, :2]
-    canvas = _Canvas(camera, height, centre)
+    renderer = _renderer(model, camera)
+    if renderer is None:
+        return _outlines(model, data, camera, height, centre)
+    keeps_its_own = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_HFIELD)
+    solids = [geom for geom in range(model.ngeom) if model.geom_type[geom] not in keeps_its_own]
+    turned = (camera.azimuth, camera.elevation)
+    tile = _round_length(height / 8)
+    return renderer.draw(
+        data, opengl.Picture(centre, height, *turned, _colours(model, solids), SKY, GROUND, GRID, tile)
+    )
 
+
+def _renderer(model: Any, camera: Camera) -> opengl.Renderer | None:
+    """What draws this model with OpenGL; None: outlines do."""
+    wanted = os.environ.get(RENDERER, "auto").lower()
+    if wanted not in RENDERERS:
+        raise ValueError(f"{RENDERER} must be one of {', '.join(RENDERERS)}, got {wanted!r}")
+    if wanted == "outlines":
+        return None
+    if wanted == "opengl" and opengl.backend() is None:
+        raise OSError(
+            f"{RENDERER}=opengl, but no OpenGL context can be made here: install EGL or OSMesa (on Debian: apt-get "
+            f"install libegl1 libgl1, or libosmesa6), or take {RENDERER}=outlines, which needs none"
+        )
+    return opengl.renderer(model, *camera.size)
+
+
+def _outlines(model: Any, data: Any, camera: Camera, height: float, centre: np.ndarray) -> np.ndarray:
+    """Convex solids from the farthest to the nearest, with shadows on the ground."""
+    mujoco: Any = importlib.import_module("mujoco")
+
+    canvas = _Canvas(camera, height, centre)
     plane = mujoco.mjtGeom.mjGEOM_PLANE
     planes = [geom for geom in range(model.ngeom) if model.geom_type[geom] == plane]
     solids = [geom for geom in range(model.ngeom) if model.geom_type[geom] != plane and model.geom_group[geom] <= 2]

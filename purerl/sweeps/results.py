@@ -11,7 +11,7 @@ import numpy as np
 
 from purerl import checkpoint
 from purerl.evaluate import evaluate
-from purerl.host.compilation import compiler_options, snapshot_shapes, training_shapes
+from purerl.host.compilation import Learner, compiler_options, snapshot_shapes, training_shapes
 from purerl.report import run_directory
 from purerl.report.statistics import Estimate, estimate, interquartile_mean
 from purerl.sweeps import directory as files
@@ -49,6 +49,16 @@ class Agent(NamedTuple):
     def policy(self, best: bool = True, greedy: bool = True) -> Policy:
         """How it acts: with the parameters that evaluated best during training, or with the last ones."""
         return self.algorithm.policy(self.best.snapshot if best else self.last, greedy=greedy)
+
+
+class AgentsTogether(NamedTuple):
+    """Agents of a sweep that one program can run: `learner(floats)` is an agent's algorithm, its floats unbatched."""
+
+    numbers: tuple[int, ...]
+    learner: Learner
+    floats: dict[str, jax.Array]  # [agents] each
+    last: State  # snapshots [agents, ...]
+    best: Best
 
 
 class Ranked(NamedTuple):
@@ -171,8 +181,7 @@ class SweepResult:
 
         Raises IndexError if there is no such agent, FileNotFoundError if it has not been trained yet.
         """
-        if not 0 <= number < len(self.trials) * len(self.seeds):
-            raise IndexError(f"agents are numbered 0 to {len(self.trials) * len(self.seeds) - 1}, got {number}")
+        self._check_number(number)
         program, piece, place = self._find(number)
         trial, seed = self.trials[number // len(self.seeds)], self.seeds[number % len(self.seeds)]
         batch = program.batch(piece.positions)
@@ -197,6 +206,21 @@ class SweepResult:
             load_training=training,
         )
 
+    def together(self, numbers: Sequence[int]) -> Iterator["AgentsTogether"]:
+        """These agents in groups that one program can run, each checkpoint read once. Raises like `agent`."""
+        for number in numbers:
+            self._check_number(number)
+            self._find(number)
+        for piece, program in self._finished():
+            places = [program.number(position) for position in piece.positions]
+            wanted = [number for number in dict.fromkeys(numbers) if number in places]
+            if not wanted:
+                continue
+            batch, chosen = program.batch(piece.positions), jnp.array([places.index(number) for number in wanted])
+            _, snapshots = restore(piece.directory, "policy", snapshot_shapes(program.learner, batch))
+            floats, last, best = _at((batch.floats, snapshots["last"], snapshots["best"]), chosen)
+            yield AgentsTogether(tuple(wanted), program.learner, floats, last, best)
+
     def absolute_scores(self, episodes: int = 128, seed: int = 0) -> np.ndarray:
         """`[agents]`, the mean return of fresh episodes with every agent's best parameters; NaN if not trained yet.
 
@@ -217,6 +241,10 @@ class SweepResult:
         for piece in pieces(self.programs, self.sizes, self.directory):
             if files.finished(piece.directory):
                 yield piece, self.programs[piece.program]
+
+    def _check_number(self, number: int) -> None:
+        if not 0 <= number < len(self.trials) * len(self.seeds):
+            raise IndexError(f"agents are numbered 0 to {len(self.trials) * len(self.seeds) - 1}, got {number}")
 
     def _find(self, number: int) -> tuple[Program, Piece, int]:
         """The program and the chunk of an agent, and its place in the chunk."""
@@ -308,7 +336,7 @@ def restore(run: Path, item: str, template: Any) -> tuple[checkpoint.Progress, A
     return progress, tree
 
 
-def _at(tree: Any, index: int) -> Any:
+def _at(tree: Any, index: int | jax.Array) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
 
 

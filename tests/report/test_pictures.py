@@ -1,15 +1,11 @@
 """Learning curves and films."""
 
 import imageio.v3 as imageio
-import jax
 import numpy as np
 import pytest
 
 from purerl.report import run_directory
 from purerl.report.pictures.learning_curve import learning_curve, read_curve
-from purerl.report.rendering import film, save_gif
-from purerl.types import Policy
-from tests.toy_learner import corridor
 
 CONFIG = {"algorithm": "toy", "environment": {"name": "corridor"}, "evaluation": None}
 
@@ -60,23 +56,3 @@ def test_a_curve_is_drawn_even_where_nothing_is_a_number(tmp_path):
     assert picture.shape[:2] == (660, 1080)
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 10
     assert not list(tmp_path.glob(".*"))
-
-
-def right(state=None) -> Policy:
-    return Policy(lambda key: (), lambda key, memory, observation: (memory, jax.numpy.int32(1)))
-
-
-def test_a_film_shows_every_state_of_one_episode(tmp_path):
-    made = film(right(), corridor(), jax.random.key(0))
-    assert made.episode_return == 1.0
-    assert 4 <= len(made.frames) <= 6  # from -1, 0 or 1 to 4, with the first state
-    assert len(film(right(), corridor(), jax.random.key(0), max_steps=2).frames) == 3
-    out = save_gif(made.frames, tmp_path / "film.gif")
-    assert imageio.imread(out).shape[0] == len(made.frames)
-    with pytest.raises(ValueError, match=r"saved as a \.gif"):
-        save_gif(made.frames, tmp_path / "film.mp4")
-
-
-def test_an_environment_without_a_picture_is_refused():
-    with pytest.raises(ValueError, match="corridor has no picture"):
-        film(right(), corridor()._replace(render=None), jax.random.key(0))

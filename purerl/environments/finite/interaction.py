@@ -25,7 +25,9 @@ class FiniteState(struct.PyTreeNode):
     time: Array  # int32, steps since the reset
 
 
-def as_environment(mdp: FiniteMDP, name: str, max_steps: int, layout: Sequence[str] | None = None) -> Environment:
+def as_environment(
+    mdp: FiniteMDP, name: str, max_steps: int, layout: Sequence[str] | None = None, state_names: Sequence[str] = ()
+) -> Environment:
     """`mdp` as an environment with Discrete observations (the state) and Discrete actions, cut after `max_steps`.
 
     Where action a is not available, it is taken as the (a mod n)-th of the n that are, so that every action does
@@ -37,7 +39,8 @@ def as_environment(mdp: FiniteMDP, name: str, max_steps: int, layout: Sequence[s
         mdp: may be traced or batched by `vmap` around the whole program.
         name: of the environment.
         max_steps: of an episode; an episode that long without an end is truncated.
-        layout: the map of a grid, to draw pictures.
+        layout: the map of a grid, to draw pictures; without it, states are drawn on a circle.
+        state_names: what to write there (default: their numbers).
 
     Raises ValueError if `max_steps` is not positive.
     """
@@ -60,7 +63,9 @@ def as_environment(mdp: FiniteMDP, name: str, max_steps: int, layout: Sequence[s
         return trees.strongly_typed((after, Timestep(position, reward, terminated, truncated, info={})))
 
     def render(state: FiniteState) -> np.ndarray:
-        return grid_image(layout or (), int(state.position))
+        if layout:
+            return grid_image(layout, int(state.position))
+        return drawing.state_graph(np.asarray(mdp.transition).max(axis=1) > 0, int(state.position), state_names)
 
     return Environment(
         name,
@@ -69,7 +74,7 @@ def as_environment(mdp: FiniteMDP, name: str, max_steps: int, layout: Sequence[s
         observation_space=Discrete(mdp.num_states),
         action_space=Discrete(mdp.num_actions),
         max_steps=max_steps,
-        render=render if layout else None,
+        render=render,
     )
 
 

@@ -32,7 +32,7 @@ def cliff_walking(max_steps: int = 1_000) -> Environment:
 def maximization_bias(actions: int = 10, mean: Any = -0.1, deviation: Any = 1.0) -> Environment:
     """Left or right, then `actions` noisy actions. In the first state even actions go left and odd ones right."""
     mdp = problems.maximization_bias(actions, mean, deviation)
-    return as_environment(mdp, "finite/maximization_bias", max_steps=2)
+    return as_environment(mdp, "finite/maximization_bias", max_steps=2, state_names=("A", "B", "end"))
 
 
 def dyna_maze(max_steps: int = 10_000) -> Environment:

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.environments import drawing
 from purerl.environments.games.game import Game, ply, random_player
 from purerl.types import Action, Array, Box, Discrete, Environment, Key, Observation, Policy, Timestep
 
@@ -42,6 +43,9 @@ def connect_four() -> Game:
         won = allowed & jnp.any(jnp.all(placed.reshape(-1)[LINES] == 1, axis=1))
         return ply(placed, allowed, won, full=jnp.all(placed[0] != 0))
 
+    def render(board: Array) -> np.ndarray:
+        return drawing.board(np.asarray(board))
+
     plies = Environment(
         name="connect_four",
         reset=reset,
@@ -49,6 +53,7 @@ def connect_four() -> Game:
         observation_space=Box(-1.0, 1.0, (ROWS, COLUMNS)),
         action_space=Discrete(COLUMNS),
         max_steps=ROWS * COLUMNS,
+        render=render,
     )
     return Game(plies, legal)
 

@@ -17,7 +17,7 @@ class Game(NamedTuple):
     for one is as bad for the other. An action that is not legal loses at once.
     """
 
-    environment: Environment  # of plies
+    environment: Environment  # of plies; its `render` draws the player to move as the learner
     legal: Callable[[EnvState], Array]  # bool [A]: which actions are allowed
 
 
@@ -26,6 +26,7 @@ class Match(NamedTuple):
 
     game: EnvState
     opponent: Memory
+    learner: Array  # bool: whether `game` is as the learner sees it, not the opponent (after its last ply)
 
 
 def ply(board: Array, allowed: Array, won: Array, full: Array) -> tuple[EnvState, Timestep]:
@@ -50,17 +51,18 @@ def against(game: Game, opponent: Policy, name: str, parameters: dict[str, Any])
         name, parameters: of the environment, so that it can be made again.
     """
     plies = game.environment
+    draw = plies.render
 
     def answer(key: Key, match: Match, observation: Observation) -> tuple[Match, Timestep]:
         act_key, step_key = jax.random.split(key)
         memory, action = opponent.act(act_key, match.opponent, observation)
         state, timestep = plies.step(step_key, match.game, action)
-        return Match(state, memory), timestep
+        return Match(state, memory, jnp.ones((), bool)), timestep
 
     def reset(key: Key) -> tuple[Match, Observation]:
         reset_key, memory_key, toss_key, answer_key = jax.random.split(key, 4)
         state, observation = plies.reset(reset_key)
-        match = Match(state, opponent.init(memory_key))
+        match = Match(state, opponent.init(memory_key), jnp.ones((), bool))
         answered, timestep = answer(answer_key, match, observation)
         begins = jax.random.bernoulli(toss_key)
         return trees.where(begins, match, answered), jnp.where(begins, observation, timestep.observation)
@@ -68,7 +70,7 @@ def against(game: Game, opponent: Policy, name: str, parameters: dict[str, Any])
     def step(key: Key, match: Match, action: Action) -> tuple[Match, Timestep]:
         step_key, answer_key = jax.random.split(key)
         state, mine = plies.step(step_key, match.game, action)
-        match = match._replace(game=state)
+        match = match._replace(game=state, learner=jnp.zeros((), bool))
         answered, theirs = answer(answer_key, match, mine.observation)
         over = mine.terminated
         return trees.where(over, match, answered), Timestep(
@@ -79,7 +81,12 @@ def against(game: Game, opponent: Policy, name: str, parameters: dict[str, Any])
             info={},
         )
 
-    return plies._replace(name=name, reset=reset, step=step, parameters=parameters)
+    def render(match: Match) -> Any:
+        assert draw is not None
+        return draw(match.game if match.learner else jax.tree.map(lambda x: -x, match.game))
+
+    own = render if draw is not None else None
+    return plies._replace(name=name, reset=reset, step=step, parameters=parameters, render=own)
 
 
 def random_player(game: Game, legal: Callable[[Observation], Array]) -> Policy:

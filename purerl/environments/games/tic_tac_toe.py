@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.environments import drawing
 from purerl.environments.games.game import Game, ply, random_player
 from purerl.types import Action, Array, Box, Discrete, Environment, Key, Observation, Policy, Timestep
 
@@ -30,6 +31,9 @@ def tic_tac_toe() -> Game:
         after = jnp.where(allowed, placed, board)
         return ply(after, allowed, won, full=jnp.all(after != 0))
 
+    def render(board: Array) -> np.ndarray:
+        return drawing.board(np.asarray(board).reshape(3, 3))
+
     plies = Environment(
         name="tic_tac_toe",
         reset=reset,
@@ -37,6 +41,7 @@ def tic_tac_toe() -> Game:
         observation_space=Box(-1.0, 1.0, (9,)),
         action_space=Discrete(9),
         max_steps=9,
+        render=render,
     )
     return Game(plies, legal)
 
