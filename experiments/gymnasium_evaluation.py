@@ -3,9 +3,11 @@
     python experiments/gymnasium_evaluation.py              # RUNTIME
     python experiments/gymnasium_evaluation.py --quick      # QUICK
 
-PPO is trained by its presets on gymnax's CartPole, Acrobot, MountainCar and Pendulum. After a twentieth and a
-quarter of the training and at its end the greedy policy plays episodes in purerl, and as a plain function (`purerl.export_policy`) in the
-environments of Gymnasium that gymnax re-implements, which compute in double precision and draw starts of their own.
+PPO is trained by its presets on gymnax's CartPole, Acrobot, MountainCar and Pendulum. After a twentieth and a quarter of
+the training and at its end the greedy policy plays episodes in purerl, and as a plain function
+(`purerl.export_policy`) in the environments of Gymnasium that gymnax re-implements, which compute in double precision
+and draw starts of their own. Time limits and rewards are the same in both: 500 steps on CartPole and Acrobot, 200 on
+the others; Gymnasium clips Pendulum's torque as purerl does.
 
 RESULTS
 """

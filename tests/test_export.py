@@ -12,7 +12,6 @@ from purerl.cli import main
 from purerl.types import Policy
 from tests import toy_learner
 
-
 # Pushes towards where the pole leans: some forty steps.
 BALANCE = Policy(init=lambda key: (), act=lambda key, memory, seen: (memory, (seen[2] > 0).astype(jnp.int32)))
 COUNTING = Policy(  # acts 0, 1, 0, 1, ... from the first step of an episode on
