@@ -3,8 +3,8 @@
     python experiments/gymnasium_evaluation.py              # RUNTIME
     python experiments/gymnasium_evaluation.py --quick      # QUICK
 
-PPO is trained by its presets on gymnax's CartPole, Acrobot, MountainCar and Pendulum. After a twentieth and a quarter of
-the training and at its end the greedy policy plays episodes in purerl, and as a plain function
+PPO is trained by its presets on gymnax's CartPole, Acrobot, MountainCar and Pendulum. After a twentieth and a quarter
+of the training and at its end the greedy policy plays episodes in purerl, and as a plain function
 (`purerl.export_policy`) in the environments of Gymnasium that gymnax re-implements, which compute in double precision
 and draw starts of their own. Time limits and rewards are the same in both: 500 steps on CartPole and Acrobot, 200 on
 the others; Gymnasium clips Pendulum's torque as purerl does.
@@ -21,12 +21,14 @@ from typing import Any, NamedTuple
 import gymnasium
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from scipy import stats
 
 from purerl import evaluate, evaluate_in_gymnasium, make, ppo, presets
 from purerl.host.compilation import compiler_options
+from purerl.report.pictures.style import look
 from purerl.report.statistics import estimate, mean
 from purerl.train import advance, start
 from purerl.types import Algorithm, State
@@ -151,9 +153,36 @@ def main(
             print(f"  {label:<17} purerl {here}   Gymnasium {there}   difference {apart}", flush=True)
         print(f"  ({time.perf_counter() - began:.0f} s)", flush=True)
     inside, agree = sum(found.inside for found in comparisons), sum(found.agrees for found in comparisons)
+    numbers |= {"policies": len(comparisons), "inside": inside, "agree": agree}
     print(f"Gymnasium's mean is in the 95 % interval of purerl's for {inside} of {len(comparisons)} policies,")
     print(f"and that of the difference holds 0 for {agree}")
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    draw(numbers["returns"], episodes, out / "figure.png")
+    print(f"figure: {out / 'figure.png'}")
+
+
+def draw(returns: dict[str, Any], episodes: int, file: Path) -> None:
+    """Mean returns with their intervals, one panel per environment."""
+    figure, panels = plt.subplots(1, len(returns), figsize=(3 * len(returns), 3), layout="constrained", squeeze=False)
+    for axes, (name, moments) in zip(panels[0], returns.items(), strict=True):
+        for i, world in enumerate(("purerl", "gymnasium")):
+            value, low, high = np.array([found[world] for found in moments.values()]).T
+            x = np.arange(len(moments)) + (i - 0.5) * 0.2
+            style = {"color": look(i)["color"], "marker": "os"[i], "linestyle": "", "capsize": 3}
+            label = world.replace("gym", "Gym")
+            axes.errorbar(x, value, np.stack([value - low, high - value]), label=label, **style)
+        axes.set(title=name, xlim=(-0.5, len(moments) - 0.5))
+        axes.set_xticks(
+            np.arange(len(moments)), [label.replace(" a ", "\na ").replace("at ", "at\n") for label in moments]
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+    panels[0, 0].set_ylabel("mean return, greedy")
+    title = f"the same policies of PPO, {episodes} episodes each, 95 % intervals"
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False, title=title)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
