@@ -1,11 +1,15 @@
 """The contract of an environment, over every gymnax environment; and what the adapter repairs."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax import make as original
+from gymnax.environments import spaces
 
-from purerl.environments import gymnax, make, rescale_actions, vectorize
+from purerl.environments import from_gymnax, gymnax, make, rescale_actions, vectorize
 from purerl.evaluate import evaluate
 from purerl.types import Policy
 
@@ -193,3 +197,76 @@ def test_gradients_pass_through_transitions():
         return environment.step(jax.random.key(0), after, jnp.zeros(1))[1].reward
 
     assert float(jnp.abs(jax.grad(second_reward)(0.3 * jnp.ones(1))[0])) > 1e-4
+
+
+class Old:
+    """An environment in the interface of gymnax before version 1: one `done`, which includes the time limit."""
+
+    name = "Old-v0"
+
+    class Params(NamedTuple):
+        max_timesteps: int = 5
+        goal: int = 3
+
+    default_params = Params()
+
+    def reset_env(self, key, params):
+        return jnp.zeros(2, jnp.float16), (jnp.int32(0), jnp.int32(0))
+
+    def step_env(self, key, state, action, params):
+        place, time = state
+        state = place + action, time + 1
+        done = self.is_terminal(state, params)
+        return jnp.stack(state).astype(jnp.float16), state, action * 2, done, {"discount": 1 - done}
+
+    def is_terminal(self, state, params):
+        return (state[0] >= params.goal) | (state[1] >= params.max_timesteps)
+
+    def observation_space(self, params):
+        return spaces.Box(-jnp.inf, jnp.inf, (2,), jnp.float16)
+
+    def action_space(self, params):
+        return spaces.Discrete(2)
+
+
+def test_an_object_of_gymnax_is_what_make_makes():
+    ours, made = from_gymnax(*original("Pendulum-v1")), make("Pendulum-v1")
+    assert ours.name == "from_gymnax(Pendulum-v1)"
+    assert (ours.observation_space.shape, ours.max_steps) == (made.observation_space.shape, made.max_steps)
+
+    def played(environment):
+        state, first = environment.reset(jax.random.key(0))
+        return first, environment.step(jax.random.key(1), state, jnp.array([7.0]))[1]
+
+    for x, y in zip(jax.tree.leaves(played(ours)), jax.tree.leaves(played(made)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert from_gymnax(original("Breakout-MinAtar")[0]).observation_space.shape == (10, 10, 4)
+
+
+@pytest.mark.parametrize(("goal", "terminated", "truncated"), [(3, 3, None), (9, None, 5), (5, 5, None)])
+def test_the_two_ends_of_an_old_environment_are_told_apart(goal, terminated, truncated):
+    """One `done` becomes two; an end in the step of the limit is an end; floats are float32."""
+    environment = from_gymnax(Old(), Old.Params(goal=goal))
+    vectorize(environment, 2)  # checks the types
+    state, _ = environment.reset(jax.random.key(0))
+    for time in range(1, (terminated or truncated) + 1):
+        state, timestep = environment.step(jax.random.key(0), state, 1)
+        assert bool(timestep.terminated) == (time == terminated)
+        assert bool(timestep.truncated) == (time == truncated)
+    assert timestep.reward == 2.0
+    assert timestep.observation.dtype == environment.observation_space.dtype == jnp.float32
+    assert environment.max_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step_env": None}, "no gymnax environment: it has no step_env"),
+        ({"default_params": ()}, "no time limit, neither max_steps_in_episode nor max_timesteps"),
+        ({"action_space": lambda self, params: "left"}, "its action space must be a Box or Discrete, and it is str"),
+        ({"reset_env": lambda self, key, params: ({"a": 1}, 0)}, "must be one array, and it is a dict"),
+    ],
+)
+def test_what_is_no_environment_of_gymnax(changes, message):
+    with pytest.raises(ValueError, match=message):
+        from_gymnax(type("Broken", (Old,), changes)())
