@@ -17,9 +17,43 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+ELSEWHERE = {
+    "alpha": "temperature",
+    "buffer_size": "replay_capacity",
+    "clip_coef": "clip",
+    "clip_range": "clip",
+    "ent_coef": "entropy_coefficient",
+    "env_id": "env",
+    "environment": "env",
+    "gae_lambda": "trace_decay",
+    "gamma": "discount",
+    "hidden_sizes": "widths",
+    "lambda": "trace_decay",
+    "learning_starts": "warm_up_steps",
+    "lr": "learning_rate",
+    "max_grad_norm": "max_gradient_norm",
+    "n_envs": "num_envs",
+    "n_epochs": "epochs",
+    "num_minibatches": "minibatches",
+    "num_seeds": "seeds",
+    "num_steps": "rollout_length",
+    "n_steps": "rollout_length",
+    "tau": "target_rate",
+    "timesteps": "total_steps",
+    "total_timesteps": "total_steps",
+    "update_epochs": "epochs",
+    "vf_coef": "value_coefficient",
+}  # what other libraries call it, and what it is called here
+
 
 class UsageError(TypeError):
     """A TypeError about what the caller has passed, whose message says what to pass instead."""
+
+
+def a(value: Any) -> str:
+    """'an int', 'a Config': of what type a value is, in an error message."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -92,8 +126,10 @@ def value_from_text(text: str) -> Any:
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str:
-    """A sentence for error messages: the names that look like `name`, else all of them."""
+    """A sentence for error messages: what `name` is called here, the names that look like it, else all of them."""
     names = sorted(names)
+    if ELSEWHERE.get(name) in names:
+        return f"did you mean {ELSEWHERE[name]}?"
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import trees
-from purerl.configuration import UsageError
+from purerl.configuration import UsageError, a
 from purerl.environments.checks import require_environment
 from purerl.types import Array, Environment, Key, Policy
 
@@ -42,7 +42,7 @@ def evaluate(
     """
     if not isinstance(policy, Policy):
         raise UsageError(
-            f"evaluate needs a Policy, but got a {type(policy).__name__}; pass algorithm.policy(state), where state "
+            f"evaluate needs a Policy, but got {a(policy)}; pass algorithm.policy(state), where state "
             f"is that of a trained agent (result.state of purerl.train)"
         )
     require_environment(environment, "evaluate")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from purerl import trees
-from purerl.configuration import UsageError, whole_number
+from purerl.configuration import UsageError, a, whole_number
 from purerl.evaluate import Evaluation, evaluate
 from purerl.types import Algorithm, Array, Environment, Key, Metrics, State, Time
 
@@ -123,7 +123,7 @@ def require_algorithm(found: Any, who: str) -> None:
         name = found.__name__.rpartition(".")[2]
         what = f"the module {name}; pass what it makes, {name}.make(environment, {name}.Config())"
     else:
-        what = f"a {type(found).__name__}; pass what an algorithm's make returns, as in ppo.make(environment, config)"
+        what = f"{a(found)}; pass what an algorithm's make returns, as in ppo.make(environment, config)"
     raise UsageError(f"{who} needs an Algorithm, but got {what}")
 
 

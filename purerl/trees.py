@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.configuration import UsageError
+from purerl.configuration import UsageError, a
 
 Tree = TypeVar("Tree", bound=Any)
 Leaves = tuple[jax.Array, ...]
@@ -28,11 +28,11 @@ def one_key(key: Any, who: str) -> jax.Array:
         key = jax.random.wrap_key_data(key)
     if not (hasattr(key, "dtype") and is_key(key)):
         seed = key if isinstance(key, int) else 0
-        raise UsageError(f"{who} needs a random key, but got a {type(key).__name__}; pass jax.random.key({seed})")
+        raise UsageError(f"{who} needs a random key, but got {a(key)}; pass jax.random.key({seed})")
     if key.shape != ():
         raise ValueError(
-            f"{who} takes one random key, but got {key.shape}; for several agents jax.vmap over keys made by "
-            f"jax.random.split"
+            f"{who} takes one random key, but got keys of shape {key.shape}; for several agents jax.vmap over "
+            f"jax.random.split(key, agents)"
         )
     return key
 

@@ -206,8 +206,8 @@ def test_mistakes_get_one_clear_line(words, message, capsys, tmp_path, monkeypat
     assert message in fails(capsys, words)
 
 
-@pytest.mark.parametrize("words", [["train", "toy"], ["train", "toy", "--env", "x", "--learning-rat", "1"]])
-def test_mistaken_flags_exit_with_2(words, capsys):
+@pytest.mark.parametrize("words", [["train", "toy", "--env"], ["train", "toy", "--env", "x", "--learning-rate", "a"]])
+def test_mistaken_values_of_flags_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as leaving:
         main(words)
     assert leaving.value.code == 2

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from purerl.configuration import UsageError
+from purerl.configuration import UsageError, a
 from purerl.environments.checks import require_environment
 from purerl.types import Box, Discrete, Environment, MultiDiscrete, Space
 
@@ -71,7 +71,7 @@ def name_of(config: Any) -> str:
         raise UsageError(f"{name} needs a Config, but got the class itself; pass an instance, {name}.Config()")
     if not dataclasses.is_dataclass(config):
         raise UsageError(
-            f"an algorithm needs its Config, but got a {type(config).__name__}; the environment comes first, then the "
+            f"an algorithm needs its Config, but got {a(config)}; the environment comes first, then the "
             f"Config, as in ppo.make(environment, ppo.Config(learning_rate=1e-3))"
         )
     return type(config).__module__.rpartition(".")[2]

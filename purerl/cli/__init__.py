@@ -29,10 +29,12 @@ commands:
                     film an episode of one agent, or of several side by side, as a GIF or an MP4
   render --env NAME film random actions in an environment
   plot DIR...       draw the learning curves of runs, every picture of a sweep, or several against each other
-  list              the algorithms and environments there are
+  list              name the algorithms and environments there are
 
 example:
   purerl train ppo --env CartPole-v1 --seeds 8
+
+`purerl COMMAND --help` explains a command. An error is one line; with PURERL_TRACEBACK=1 it is the whole traceback.
 """
 TRACEBACK = "PURERL_TRACEBACK"  # set this environment variable to see where an error came from
 
@@ -49,10 +51,10 @@ EXPECTED = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 an error (one clear line), 130 Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0
-    if words[0] == "--version":
+    if words[0] in ("--version", "version"):
         from importlib.metadata import version
 
         print(f"purerl {version('purerl')}")
@@ -65,7 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if TRACEBACK in os.environ:
             raise
-        hint = "" if isinstance(error, EXPECTED) else f" ({type(error).__name__}; {TRACEBACK}=1 shows where)"
+        from purerl.configuration import UsageError
+
+        hint = (
+            ""
+            if isinstance(error, (*EXPECTED, UsageError))
+            else f" ({type(error).__name__}; {TRACEBACK}=1 shows where)"
+        )
         print(f"purerl {words[0]}: error: {error}{hint}", file=sys.stderr)
         return 2
     return 0

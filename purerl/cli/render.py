@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from purerl.cli.options import Flag
+from purerl.cli.options import UNSAID, Flag, read_options
 
 SHOWN = 200  # steps of a film of random actions, unless told otherwise
 
@@ -16,37 +16,37 @@ SHOWN = 200  # steps of a film of random actions, unless told otherwise
 class RenderOptions:
     """Film an episode of one agent of a run or a sweep, or of several side by side; or random actions (--env)."""
 
-    directory: Annotated[Path | None, tyro.conf.Positional] = None
+    directory: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """The directory of a run or a sweep."""
-    env: str | None = None
+    env: Annotated[str | None, UNSAID] = None
     """Without a directory: the environment to film, with random actions (all of them: purerl list)."""
     env_param: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """With --env: a parameter of the environment as NAME=VALUE; may be given several times."""
-    env_params: str | None = None
+    env_params: Annotated[str | None, UNSAID] = None
     """With --env: the same as one JSON object."""
-    agent: int | None = None
+    agent: Annotated[int | None, UNSAID] = None
     """Of a sweep: the number of the agent, see agents.csv (default: the first one of the best setting)."""
-    seed_index: int | None = None
+    seed_index: Annotated[int | None, UNSAID] = None
     """Of a run: which of its agents, from 0 (the default)."""
-    agents: str | None = None
+    agents: Annotated[str | None, UNSAID] = None
     """Several agents side by side, by their numbers: 0,1,2,3 or 0-3 or all."""
-    grid: int | None = None
+    grid: Annotated[int | None, UNSAID] = None
     """So many agents side by side: the first ones of a run; of a sweep the first one of each of its best settings;
     with --env so many episodes."""
-    columns: int | None = None
+    columns: Annotated[int | None, UNSAID] = None
     """Agents in a row of the picture (default: about as many as there are rows)."""
-    out: Path | None = None
+    out: Annotated[Path | None, UNSAID] = None
     """The film to write, a .gif or an .mp4; what is there already is replaced (default: episode.gif or agents.gif in
     the directory of a run, in figures/ of a sweep; with --env NAME.gif here)."""
     seed: int = 0
     """Seed of the episode. Agents side by side begin in the same state."""
-    max_steps: int | None = None
+    max_steps: Annotated[int | None, UNSAID] = None
     """Cut the episode after so many steps (default: the environment's bound, with --env at most 200)."""
     every: int = 1
     """Draw only every so many steps: a smaller and faster film."""
     frames_per_second: float = 30.0
     """Speed of the film (a GIF: at most 50)."""
-    width: int | None = None
+    width: Annotated[int | None, UNSAID] = None
     """Of the picture of one agent, in pixels (default: the environment's; side by side, so that 1280 are enough)."""
     captions: bool = True
     """Write name, step and return below the picture."""
@@ -60,7 +60,7 @@ class RenderOptions:
 
 def render(words: list[str]) -> None:
     """`purerl render DIR` or `purerl render --env NAME`."""
-    options = tyro.cli(RenderOptions, prog="purerl render", args=words)
+    options = read_options(RenderOptions, "purerl render", words)
     _check(options)
     if options.directory is None:
         _render_random(options)

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-Run = Annotated[Path, tyro.conf.Positional]
-Flag = tyro.conf.FlagCreatePairsOff[bool]
+from purerl.cli.options import UNSAID, Flag, Run, Runs, read_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +21,7 @@ class EvaluateOptions:
 
     directory: Run
     """The directory of a run or a sweep."""
-    agent: int | None = None
+    agent: Annotated[int | None, UNSAID] = None
     """Of a sweep: the number of the agent, see agents.csv (default: the first one of the best setting)."""
     episodes: int = 128
     """Episodes per agent."""
@@ -44,14 +43,12 @@ class EvaluateOptions:
 class PlotOptions:
     """Draw the learning curves of runs, every picture of a sweep, or sweeps and runs against each other."""
 
-    directories: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    directories: Runs
     """The directories of runs or sweeps."""
-    out: Path | None = None
-    """Of runs: the picture to write (default: learning_curve.png in the run directory; of several:
-    ./learning_curves.png). With a sweep among them: the directory of the pictures (default: figures in the directory of
-    the sweep; of several: ./figures)."""
-    format: Literal["png", "svg", "both"] | None = None
-    """What to write (default: of runs what --out ends with, or PNG; of sweeps both)."""
+    out: Annotated[Path | None, UNSAID] = None
+    """The picture of runs, or with a sweep the directory of its pictures (default: beside what is drawn)."""
+    format: Annotated[Literal["png", "svg", "both"] | None, UNSAID] = None
+    """What to write. Default: of runs what --out ends with, else PNG; of sweeps both."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +58,7 @@ class ListOptions:
 
 def evaluate(words: list[str]) -> None:
     """`purerl evaluate DIR`."""
-    options = tyro.cli(EvaluateOptions, prog="purerl evaluate", args=words)
+    options = read_options(EvaluateOptions, "purerl evaluate", words)
     if asks_for_an_agent(options):
         from purerl.cli import agents
 
@@ -126,7 +123,7 @@ def elsewhere(name: str, trained_on: Any) -> Any:
 
 def plot(words: list[str]) -> None:
     """`purerl plot DIR...`."""
-    options = tyro.cli(PlotOptions, prog="purerl plot", args=words)
+    options = read_options(PlotOptions, "purerl plot", words)
     if not options.directories:
         raise ValueError("give at least one directory of a run or a sweep")
     from purerl.sweeps.directory import is_sweep
@@ -170,13 +167,13 @@ def _formats(options: PlotOptions) -> tuple[str, ...]:
 
 def list_names(words: list[str]) -> None:
     """`purerl list`."""
-    tyro.cli(ListOptions, prog="purerl list", args=words)
+    read_options(ListOptions, "purerl list", words)
     from purerl.algorithms import ALGORITHMS
     from purerl.environments import names
 
     print("algorithms")
     for name, module in ALGORITHMS.items():
-        print(f"  {name:<12}{_first_line(module)}")
+        print(f"  {name:<24}{_first_line(module)}")
     print("environments")
     wrap = textwrap.TextWrapper(110, subsequent_indent=" " * 14, break_on_hyphens=False)
     for suite, members in _by_suite(names()).items():

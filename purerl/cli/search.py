@@ -2,16 +2,25 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import tyro
-
-from purerl.cli.options import Flag, Positionals, join_resume, resumes, sweep_display
+from purerl.cli.options import (
+    HELP,
+    UNSAID,
+    Flag,
+    Positionals,
+    join_resume,
+    read_options,
+    resumes,
+    sweep_display,
+    wrapped,
+)
 
 USAGE = """usage: purerl search ALGORITHM[,...] --env NAME[,...] FIELD=RANGE [FIELD=VALUES ...] [options]
        purerl search --resume DIR [--trials N]
 
-algorithms: {names}
+algorithms (purerl list says what they are):
+{names}
 
 FIELD is a field of the algorithm's Config, total_steps, or env.NAME for a parameter of the environment.
 
@@ -31,12 +40,12 @@ options: purerl search --options
 
 @dataclasses.dataclass(frozen=True)
 class SearchOptions:
-    """How a space is searched."""
+    """Let Optuna search the space that the FIELDs span. What they may be: purerl search --help."""
 
     fields: Positionals = ()
-    """FIELD=RANGE, see purerl search --help."""
-    env: str | None = None
-    """Environments, separated by commas."""
+    """What to search: purerl search --help."""
+    env: Annotated[str | None, UNSAID] = None
+    """One environment, or several separated by commas: CartPole-v1,Acrobot-v1."""
     trials: int = 64
     """Settings to try, in all."""
     generation: int = 16
@@ -44,20 +53,20 @@ class SearchOptions:
     seeds: int = 8
     """Agents per setting."""
     seed: int = 0
-    """The first seed."""
+    """Seed of the first agent of every setting; the others have the next numbers."""
     sampler: Literal["tpe", "cmaes", "random"] = "tpe"
-    """Who proposes the settings."""
+    """How settings are proposed: by tree-structured Parzen estimators, by CMA-ES or at random."""
     sample_seed: int = 0
     """Seed of the proposals."""
-    halving: int | None = None
-    """After each rung one trial in so many goes on (default: all train to the end)."""
+    halving: Annotated[int | None, UNSAID] = None
+    """Only one trial in so many goes on after each rung of its training (default: all train to the end)."""
     rungs: int = 3
-    """Pieces that the training is cut into by --halving."""
+    """With --halving: how many pieces the training is cut into."""
     aggregate: Literal["iqm", "mean"] = "iqm"
-    """What a trial's value is of its seeds' returns: the interquartile mean or the mean."""
-    total_steps: int | None = None
-    """Environment steps per agent (default: the preset's, else 500000)."""
-    out: Path | None = None
+    """What stands for the returns of a trial's seeds: their interquartile mean or their mean."""
+    total_steps: Annotated[int | None, UNSAID] = None
+    """Environment steps per agent, such as 1e6 (default: the preset's, else 500000)."""
+    out: Annotated[Path | None, UNSAID] = None
     """Directory of the search (default: runs/search_TIME)."""
     resume: Flag = False
     """Go on with the search in --out, with the same options (or: --resume DIR)."""
@@ -73,7 +82,7 @@ class SearchOptions:
     """At most so much work of a generation is lost when the search is killed."""
     keep: Literal["training", "policy"] = "policy"
     """Keep what acts, or every agent's whole state to train on with."""
-    cores: int | None = None
+    cores: Annotated[int | None, UNSAID] = None
     """CPU cores to use, each as a device (default: all)."""
     quiet: Flag = False
     """Say nothing."""
@@ -85,9 +94,9 @@ class ResumeOptions:
 
     resume: Path
     """The directory of the search."""
-    trials: int | None = None
+    trials: Annotated[int | None, UNSAID] = None
     """More trials than were asked for (default: as many)."""
-    cores: int | None = None
+    cores: Annotated[int | None, UNSAID] = None
     """CPU cores to use, each as a device (default: all)."""
     quiet: Flag = False
     """Say nothing."""
@@ -97,15 +106,17 @@ def search(words: list[str]) -> None:
     """`purerl search ...`."""
     from purerl import algorithms
 
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
+    if not words or words[0] in HELP:
+        print(USAGE.format(names=wrapped(algorithms.ALGORITHMS)), end="")
         return
     words = ["--help" if word == "--options" else word for word in words]
     if resumes(words):
-        _resume(tyro.cli(ResumeOptions, prog="purerl search", args=words))
+        _resume(read_options(ResumeOptions, "purerl search", words))
         return
     names = "" if words[0].startswith("-") else words[0]
-    options = tyro.cli(SearchOptions, prog="purerl search", args=join_resume(words[1:] if names else words))
+    words = join_resume(words[1:] if names else words)
+    advice = "; a field of the Config has no dashes: FIELD=VALUES"
+    options = read_options(SearchOptions, "purerl search", words, advice=advice)
     _start(names, options)
 
 

@@ -3,17 +3,26 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import tyro
-
-from purerl.cli.options import Flag, Positionals, join_resume, resumes, sweep_display
+from purerl.cli.options import (
+    HELP,
+    UNSAID,
+    Flag,
+    Positionals,
+    join_resume,
+    read_options,
+    resumes,
+    sweep_display,
+    wrapped,
+)
 
 USAGE = """usage: purerl sweep ALGORITHM[,...] --env NAME[,...] [FIELD=VALUES ...] [--seeds N] [options]
        purerl sweep --file SWEEP.toml [options]
        purerl sweep --resume DIR
 
-algorithms: {names}
+algorithms (purerl list says what they are):
+{names}
 
 FIELD is a field of the algorithm's Config, total_steps, or env.NAME for a parameter of the environment. VALUES are
 
@@ -41,25 +50,25 @@ options: purerl sweep --options
 
 @dataclasses.dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is trained."""
+    """Train every setting of a sweep with every seed. What the FIELDs may be: purerl sweep --help."""
 
     fields: Positionals = ()
-    """FIELD=VALUES, see purerl sweep --help."""
-    env: str | None = None
-    """Environments, separated by commas."""
-    file: Path | None = None
+    """What to vary: purerl sweep --help."""
+    env: Annotated[str | None, UNSAID] = None
+    """One environment, or several separated by commas: CartPole-v1,Acrobot-v1."""
+    file: Annotated[Path | None, UNSAID] = None
     """A TOML file with these options and a table [space]; flags win."""
     seeds: int = 8
     """Agents per setting."""
     seed: int = 0
-    """The first seed."""
+    """Seed of the first agent of every setting; the others have the next numbers."""
     samples: int = 1
     """Draws of the random axes for each point of the grid."""
     sample_seed: int = 0
     """Seed of the draws."""
-    total_steps: int | None = None
-    """Environment steps per agent (default: the preset's, else 500000)."""
-    out: Path | None = None
+    total_steps: Annotated[int | None, UNSAID] = None
+    """Environment steps per agent, such as 1e6 (default: the preset's, else 500000)."""
+    out: Annotated[Path | None, UNSAID] = None
     """Directory of the sweep (default: runs/sweep_TIME)."""
     resume: Flag = False
     """Go on with the sweep in --out (or: --resume DIR)."""
@@ -71,21 +80,21 @@ class SweepOptions:
     """Episodes per evaluation and agent."""
     preset: bool = True
     """Start from the tuned settings for this algorithm and environment, if there are any."""
-    memory: str | None = None
+    memory: Annotated[str | None, UNSAID] = None
     """What a chunk may use, for example 8GB (default: four fifths of what is left)."""
-    chunk: int | None = None
+    chunk: Annotated[int | None, UNSAID] = None
     """Agents that train at a time (default: as many as fit)."""
     checkpoint_minutes: float = 10.0
     """At most so much work of a chunk is lost when the sweep is killed."""
     keep: Literal["training", "policy"] = "training"
     """Keep every agent's whole state to train on with, or only what acts."""
-    cores: int | None = None
+    cores: Annotated[int | None, UNSAID] = None
     """CPU cores to use, each as a device (default: all)."""
-    coordinator: str | None = None
+    coordinator: Annotated[str | None, UNSAID] = None
     """HOST:PORT of process 0, when several processes share the sweep; with --processes and --process."""
-    processes: int | None = None
+    processes: Annotated[int | None, UNSAID] = None
     """How many processes share the sweep."""
-    process: int | None = None
+    process: Annotated[int | None, UNSAID] = None
     """Which of them this is, from 0."""
     slurm: Flag = False
     """Share the sweep with the other tasks of this SLURM job."""
@@ -99,15 +108,15 @@ class ResumeOptions:
 
     resume: Path
     """The directory of the sweep."""
-    memory: str | None = None
+    memory: Annotated[str | None, UNSAID] = None
     """What a chunk may use, for example 8GB (default: as before)."""
-    cores: int | None = None
+    cores: Annotated[int | None, UNSAID] = None
     """CPU cores to use, each as a device (default: as many as before, for the same bits)."""
-    coordinator: str | None = None
+    coordinator: Annotated[str | None, UNSAID] = None
     """HOST:PORT of process 0, when several processes share the sweep; with --processes and --process."""
-    processes: int | None = None
+    processes: Annotated[int | None, UNSAID] = None
     """How many processes share the sweep."""
-    process: int | None = None
+    process: Annotated[int | None, UNSAID] = None
     """Which of them this is, from 0."""
     slurm: Flag = False
     """Share the sweep with the other tasks of this SLURM job."""
@@ -119,15 +128,17 @@ def sweep(words: list[str]) -> None:
     """`purerl sweep ...`."""
     from purerl import algorithms
 
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
+    if not words or words[0] in HELP:
+        print(USAGE.format(names=wrapped(algorithms.ALGORITHMS)), end="")
         return
     words = ["--help" if word == "--options" else word for word in words]
     if resumes(words, "--file"):
-        _resume(tyro.cli(ResumeOptions, prog="purerl sweep", args=words))
+        _resume(read_options(ResumeOptions, "purerl sweep", words))
         return
     names = "" if words[0].startswith("-") else words[0]
-    options = tyro.cli(SweepOptions, prog="purerl sweep", args=join_resume(words[1:] if names else words))
+    words = join_resume(words[1:] if names else words)
+    advice = "; a field of the Config has no dashes: FIELD=VALUES"
+    options = read_options(SweepOptions, "purerl sweep", words, advice=advice)
     _start(names, options, words)
 
 
@@ -227,6 +238,8 @@ def _from_file(options: SweepOptions, words: list[str]) -> tuple[dict[str, Any],
     assert options.file is not None
     try:
         data = tomllib.loads(options.file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"--file {options.file} cannot be read: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{options.file} is not TOML: {error}") from error
     space = from_data(data.pop("space", {}))

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from purerl.cli.options import Flag, join_resume
+from purerl.cli.options import HELP, UNSAID, Flag, join_resume, read_options, wrapped
 from purerl.configuration import value_from_text
 
 USAGE = """usage: purerl train ALGORITHM --env NAME [options]
        purerl train --resume DIR [--wandb] [--tensorboard]
 
-algorithms: {names}
+algorithms (purerl list says what they are):
+{names}
 
 Every setting of an algorithm is a flag: purerl train ALGORITHM --help
 (with --env NAME before --help, the defaults shown are the preset's for that environment)
@@ -25,21 +26,21 @@ Every setting of an algorithm is a flag: purerl train ALGORITHM --help
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is the same for every algorithm."""
+    """These are the same for every algorithm."""
 
     env: str
     """Name of the environment, for example CartPole-v1 (all of them: purerl list)."""
     env_param: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A parameter of the environment as NAME=VALUE, for example max_torque=3.0; may be given several times."""
-    env_params: str | None = None
+    env_params: Annotated[str | None, UNSAID] = None
     """The same as one JSON object, for example '{"max_torque": 3.0}'."""
     seeds: int = 1
     """How many agents to train, all in one program."""
     seed: int = 0
     """Seed of the first agent; the others have the next numbers."""
-    total_steps: int | None = None
-    """Environment steps per seed (default: the preset's, else 500000)."""
-    out: Path | None = None
+    total_steps: Annotated[int | None, UNSAID] = None
+    """Environment steps per seed, such as 1e6; without a preset 500000."""
+    out: Annotated[Path | None, UNSAID] = None
     """Run directory (default: runs/ALGORITHM_ENV_TIME_SEED_PROCESS)."""
     resume: Flag = False
     """Continue the run in --out (or: --resume DIR) from its newest checkpoint."""
@@ -51,7 +52,7 @@ class Options:
     """Episodes per evaluation and seed."""
     checkpoint_every: int = 1
     """Evaluations between checkpoints."""
-    cores: int | None = None
+    cores: Annotated[int | None, UNSAID] = None
     """CPU cores to spread the seeds over, each as a device (default: all)."""
     data_parallel: Flag = False
     """Split the environments and minibatches of every agent over all devices, instead of the agents."""
@@ -79,12 +80,12 @@ def train(words: list[str]) -> None:
     """`purerl train ...`."""
     from purerl import algorithms
 
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE.format(names=", ".join(algorithms.ALGORITHMS)), end="")
+    if not words or words[0] in HELP:
+        print(USAGE.format(names=wrapped(algorithms.ALGORITHMS)), end="")
     elif words[0].startswith("-"):
         if not any(word.split("=")[0] == "--resume" for word in words) or "--env" in words:
             raise ValueError(f"the algorithm comes first: purerl train ALGORITHM --env NAME ..., not {words[0]}")
-        _resume(tyro.cli(ResumeOptions, prog="purerl train", args=words))
+        _resume(read_options(ResumeOptions, "purerl train", words))
     else:
         _start(words[0], join_resume(words[1:]))
 
@@ -97,17 +98,18 @@ def _start(name: str, words: list[str]) -> None:
 
     module = algorithms.load(name)
     preset = _preset(name, words)
+    _require_environment(name, words)
     options, config = parse(name, module.Config, preset, words)
     environment_parameters = parse_parameters(options.env_param, options.env_params)
     if options.resume and options.out is None:
         raise ValueError("--resume needs the run directory: --resume DIR")
+    if options.seeds > 1 or options.data_parallel:
+        use_all_cores(options.cores)
+    algorithm = module.make(environments.make(options.env, **environment_parameters), config)
     if preset:
         print(describe_preset(name, options, config, preset))
     elif options.preset:
         print(f"no preset for {name} on {options.env}: the algorithm's defaults")
-    if options.seeds > 1 or options.data_parallel:
-        use_all_cores(options.cores)
-    algorithm = module.make(environments.make(options.env, **environment_parameters), config)
     directory = options.out or default_directory(name, options.env, options.seed)
     run(
         algorithm,
@@ -156,15 +158,11 @@ def parse(name: str, config: type, preset: dict[str, Any], words: list[str]) -> 
     """Options and Config from the command line, with the preset as the defaults. Exits with help or with a mistake."""
     fields = {key: value for key, value in preset.items() if key != "total_steps"}
 
-    unprefixed = tyro.conf.arg(name="")
-    parts = [("options", Annotated[Options, unprefixed]), ("config", Annotated[config, unprefixed])]
-    command_type = dataclasses.make_dataclass("Command", parts, frozen=True)
+    command_type = dataclasses.make_dataclass("Command", [("run", Options), (name, config)], frozen=True)
     defaults = command_type(Options(env=tyro.MISSING, total_steps=preset.get("total_steps")), config(**fields))
     description = f"Train {name}. Results go to a run directory: checkpoints, metrics, a learning curve, a summary."
-    command: Any = tyro.cli(
-        command_type, prog=f"purerl train {name}", description=description, default=defaults, args=words
-    )
-    return command.options, command.config
+    command = read_options(command_type, f"purerl train {name}", words, description=description, default=defaults)
+    return command.run, getattr(command, name)
 
 
 def parse_parameters(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:
@@ -181,6 +179,18 @@ def parse_parameters(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]
             raise ValueError(f"--env-param must look like NAME=VALUE, got {pair!r}")
         parameters[name] = value_from_text(value)
     return parameters
+
+
+def _require_environment(name: str, words: list[str]) -> None:
+    """Raise ValueError if no environment is named, or something stands where its flag is missing."""
+    flags = [word.partition("=")[0] for word in words]
+    if "--env" in flags or not {"-h", "--help"}.isdisjoint(flags):
+        return
+    if words and not words[0].startswith("-"):
+        raise ValueError(f"what is {words[0]!r}? The environment has a flag: purerl train {name} --env {words[0]}")
+    known = [flag for flag in flags if flag in ("--environment", "--env-id", "--env_id")]
+    wrong = f", not {known[0]}" if known else ""
+    raise ValueError(f"say in which environment{wrong}: purerl train {name} --env CartPole-v1 (purerl list has all)")
 
 
 def _preset(name: str, words: list[str]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from purerl.configuration import UsageError
 from purerl.devices import require_gpu_build
 from purerl.environments import (
     brax,
@@ -108,15 +107,14 @@ def make(name: str, **parameters: Any) -> Environment:
 
     Raises:
         ValueError: unknown name (the message has the nearest ones) or unknown parameter (it has the valid ones).
-        TypeError: a name that is no string.
         ImportError: the suite's package, or the build of JAX that JAX_PLATFORMS asks for, is not installed (the message
             has the command that installs it).
     """
     require_gpu_build()  # before the first constant asks for the device
     if not isinstance(name, str):
-        raise UsageError(
-            f"make needs the name of an environment, such as 'CartPole-v1', but got a {type(name).__name__}; an object "
-            f"of another package goes through purerl.environments.from_gymnax or from_gymnasium"
+        raise ValueError(
+            f"make takes the name of an environment, got {name!r}: an object goes through "
+            f"purerl.environments.from_gymnax or from_gymnasium"
         )
     if name.startswith(gymnasium_bridge.PREFIX):
         return gymnasium_bridge.make(name.removeprefix(gymnasium_bridge.PREFIX), **parameters)

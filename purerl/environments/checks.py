@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from purerl.configuration import UsageError
+from purerl.configuration import UsageError, a
 from purerl.types import Algorithm, Box, Discrete, Environment, MultiDiscrete, Timestep
 
 
@@ -37,25 +37,28 @@ def check_types(environment: Environment) -> None:
     name, space, actions = environment.name, environment.observation_space, environment.action_space
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, first = _pair(f"{name}: reset", "(state, observation)", environment.reset, key)
+    _require(name, "the observation of reset", first, space.shape, space.dtype)
     action = jax.ShapeDtypeStruct(actions.shape, actions.dtype)
     after, step = _pair(f"{name}: step", "(state, purerl.Timestep)", environment.step, key, state, action)
     if not isinstance(step, Timestep):
         raise UsageError(f"{name}: step must return (state, purerl.Timestep), but its second part is {type(step)}")
-    expected = {
-        "the observation of reset": (first, space.shape, space.dtype),
-        "the observation of step": (step.observation, space.shape, space.dtype),
-        "reward": (step.reward, (), jnp.float32),
-        "terminated": (step.terminated, (), jnp.bool_),
-        "truncated": (step.truncated, (), jnp.bool_),
-    }
-    for what, (found, shape, dtype) in expected.items():
-        if not hasattr(found, "shape") or (found.shape, found.dtype) != (tuple(shape), jnp.dtype(dtype)):
-            is_ = f"{found.dtype} of shape {found.shape}" if hasattr(found, "shape") else f"a {type(found).__name__}"
-            raise UsageError(
-                f"{name}: {what} must be {jnp.dtype(dtype)} of shape {tuple(shape)}, but it is {is_}; correct the "
-                f"environment or its space"
-            )
+    _require(name, "the observation of step", step.observation, space.shape, space.dtype)
+    _require(name, "reward", step.reward, (), jnp.float32)
+    _require(name, "terminated", step.terminated, (), jnp.bool_)
+    _require(name, "truncated", step.truncated, (), jnp.bool_)
     _same_form(name, state, after)
+
+
+def _require(name: str, what: str, found: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise unless `found`, a `jax.ShapeDtypeStruct`, has this shape and type."""
+    expected = (tuple(shape), jnp.dtype(dtype))
+    if hasattr(found, "shape") and (found.shape, found.dtype) == expected:
+        return
+    is_ = f"{found.dtype} of shape {found.shape}" if hasattr(found, "shape") else a(found)
+    raise UsageError(
+        f"{name}: {what} must be {expected[1]} of shape {expected[0]}, but it is {is_}; correct the environment or its "
+        f"space"
+    )
 
 
 def _pair(where: str, form: str, function: Any, *arguments: Any) -> tuple[Any, Any]:
@@ -68,7 +71,7 @@ def _pair(where: str, form: str, function: Any, *arguments: Any) -> tuple[Any, A
             f"program has none yet; use jnp.where, jax.lax.cond or jax.lax.while_loop there"
         ) from error
     if not (isinstance(result, tuple) and len(result) == 2):
-        parts = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+        parts = f"a tuple of {len(result)}" if isinstance(result, tuple) else a(result)
         raise UsageError(f"{where} must return {form}, but it returns {parts}")
     return result
 
@@ -99,9 +102,9 @@ def _what_it_is(found: Any) -> str:
         return "one that is vectorised already; pass the single environment, and the number of copies as num_envs"
     if hasattr(found, "step_env"):
         name = getattr(found, "name", "CartPole-v1")
-        return f"a gymnax environment; pass purerl.make({name!r}), and its parameters as keyword arguments"
+        return f"an object of gymnax; pass purerl.make({name!r}), or purerl.environments.from_gymnax(it, params)"
     if isinstance(found, tuple) and any(hasattr(part, "step_env") for part in found):
-        return "the pair that gymnax.make returns; pass purerl.make(name), and its parameters as keyword arguments"
+        return "the pair that gymnax.make returns; pass purerl.make(name), or purerl.environments.from_gymnax(*pair)"
     if module in ("gymnasium", "gym") or hasattr(found, "unwrapped"):
-        return 'an environment of Gymnasium; pass purerl.make("CartPole-v1"), or another name from purerl list'
-    return f"a {type(found).__name__}; make one with purerl.make(name), or see purerl.Environment for your own"
+        return "an object of Gymnasium; pass purerl.make(name), or purerl.environments.from_gymnasium(it)"
+    return f"{a(found)}; make one with purerl.make(name), or see purerl.Environment for your own"

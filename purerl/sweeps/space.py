@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from purerl.configuration import UsageError, nearest, value_from_text
+from purerl.configuration import UsageError, a, nearest, value_from_text
 
 Settings = dict[str, Any]  # one value per field
 Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -117,7 +117,7 @@ def expand(space: Space, samples: int = 1, seed: int = 0) -> list[Settings]:
     if wrong := [one for one in spaces if not isinstance(one, Mapping)]:
         raise UsageError(
             f"a space is a dictionary, or a list of them, such as {{'algorithm': 'ppo', 'env': 'CartPole-v1', "
-            f"'learning_rate': [1e-3, 1e-4]}}, but got a {type(wrong[0]).__name__}"
+            f"'learning_rate': [1e-3, 1e-4]}}, but got {a(wrong[0])}"
         )
     if not spaces:
         raise ValueError("the list of spaces is empty: give at least one")

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
 
 from purerl import algorithms, environments, presets
-from purerl.configuration import from_json, nearest, whole_number
+from purerl.configuration import a, from_json, nearest, whole_number
 from purerl.sweeps.space import Settings
 from purerl.types import Algorithm, Array, Environment
 
@@ -76,7 +76,7 @@ def resolve(number: int, settings: Settings, catalogue: Catalogue, preset: bool)
             raise ValueError(f"a sweep needs {name!r} in every part of its space")
         if not isinstance(settings[name], str):
             raise ValueError(
-                f"{name!r} must be a name, such as {EXAMPLES[name]!r}, but it is a {type(settings[name]).__name__}; "
+                f"{name!r} must be a name, such as {EXAMPLES[name]!r}, but it is {a(settings[name])}; "
                 f"give your own as {PLURALS[name]}={{name: ...}} beside the space, and its name in it"
             )
     name, environment = settings["algorithm"], settings["env"]
