@@ -10,8 +10,6 @@ import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from purerl.cli.options import UNSAID, Flag, Run, Runs, read_options
 
 
