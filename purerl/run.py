@@ -156,7 +156,7 @@ def _too_little(algorithm: Algorithm, total_steps: int | None, iterations: int) 
         return f"the budget must allow at least one iteration, got iterations={iterations}"
     step, warm_up = algorithm.env_steps_per_iteration, algorithm.env_steps_of_init
     more = f"; an iteration takes {step} steps" + (f", after {warm_up} of warm-up" if warm_up else "")
-    return f"the budget must allow at least one iteration, got total_steps={total_steps}{more}: give at least {warm_up + step}"
+    return f"the budget must allow at least one iteration, got total_steps={total_steps}{more}: give {warm_up + step}"
 
 
 def _evaluation_plan(algorithm: Algorithm, evaluate_on: Environment | None, episodes: int) -> EvaluationPlan:
