@@ -87,7 +87,6 @@ def run(
     if directory is None:
         return execute(setup)
     directory = Path(directory)
-    _require_states_that_last(algorithm, directory, resume)
     setup = setup._replace(sinks=(picture(directory), *sinks))
     return execute_in(directory, setup, resume=resume, overwrite=overwrite)
 
@@ -115,18 +114,6 @@ def _check_or_write(directory: Path, setup: Setup) -> None:
         checkpoint.check(run_directory.read_config(directory)[0], setup.metadata, directory)
     else:
         run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
-
-
-def _require_states_that_last(algorithm: Algorithm, directory: Path, resume: bool) -> None:
-    """Raise CheckpointError if a run is to be resumed whose environments were simulated by another process."""
-    environment = algorithm.environment
-    if not (resume and environment and environment.host and (directory / run_directory.CHECKPOINTS).exists()):
-        return
-    raise checkpoint.CheckpointError(
-        f"{directory} cannot be resumed: {environment.name} is simulated on the host, and the episodes that were going "
-        f"on ended with the process that trained it. Its policies can be evaluated and filmed; to train anew, use "
-        f"another directory or overwrite this one"
-    )
 
 
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
@@ -169,10 +156,7 @@ def _too_little(algorithm: Algorithm, total_steps: int | None, iterations: int) 
         return f"the budget must allow at least one iteration, got iterations={iterations}"
     step, warm_up = algorithm.env_steps_per_iteration, algorithm.env_steps_of_init
     more = f"; an iteration takes {step} steps" + (f", after {warm_up} of warm-up" if warm_up else "")
-    return (
-        f"the budget must allow at least one iteration, got total_steps={total_steps}{more}: "
-        f"give at least {warm_up + step}"
-    )
+    return f"the budget must allow at least one iteration, got total_steps={total_steps}{more}: give {warm_up + step}"
 
 
 def _evaluation_plan(algorithm: Algorithm, evaluate_on: Environment | None, episodes: int) -> EvaluationPlan:

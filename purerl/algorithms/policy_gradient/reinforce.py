@@ -297,6 +297,7 @@ def check(config: Config, environment: Environment) -> None:
         fraction=("discount",),
         infinite=("max_gradient_norm",),
     )
+    check_actor(config, environment)
     if config.weight == "total_return" and config.discount_states:
         raise ValueError(
             "reinforce: the total return is exact without discount_states, which would make it biased; leave that off"
@@ -329,4 +330,3 @@ def check(config: Config, environment: Environment) -> None:
         raise ValueError(
             f"reinforce: baseline={config.baseline!r} is computed from other episodes: num_envs must be > 1"
         )
-    check_actor(config, environment)
