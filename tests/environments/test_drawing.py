@@ -9,13 +9,12 @@ import pytest
 
 from purerl.environments import charts, drawing, geometry_drawing, make, mjx, names, opengl
 from purerl.environments.geometry_drawing import Camera, draw_model
-from purerl.report.rendering import film, play
+from purerl.report.rendering import play
 from purerl.types import Environment, Policy
 
-FAMILIES = (  # one of every kind of picture that is cheap to compile
-    *("CartPole-v1", "MountainCar-v0", "Breakout-MinAtar", "Catch-bsuite", "UmbrellaChain-bsuite"),
-    *("DiscountingChain-bsuite", "GaussianBandit-misc", "FourRooms-misc", "FrozenLake-misc", "PointRobot-misc"),
-    *("RoboParking", "goal/planar_arm", "finite/dyna_maze", "finite/garnet", "game/tic_tac_toe", "probe/memory"),
+FAMILIES = (  # most kinds of pictures; those of other tests are left out
+    *("CartPole-v1", "Breakout-MinAtar", "UmbrellaChain-bsuite", "DiscountingChain-bsuite", "GaussianBandit-misc"),
+    *("FourRooms-misc", "goal/point_robot", "finite/garnet", "game/tic_tac_toe", "probe/memory"),
 )
 PENDULUM = """
 <mujoco>
@@ -154,9 +153,3 @@ def test_a_kind_of_context_that_cannot_be_made_is_found_out(monkeypatch):
     assert not opengl._works("egl")
     monkeypatch.setenv("MUJOCO_GL", "off")
     assert opengl.backend.__wrapped__() is None
-
-
-def test_a_film_of_a_model_shows_motion():
-    made = film(busy(make("mjx/cartpole_swingup")), make("mjx/cartpole_swingup"), jax.random.key(0), 3, captions=False)
-    assert len(made.frames) == 4
-    assert (made.frames[0] != made.frames[-1]).any()
