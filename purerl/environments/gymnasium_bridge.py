@@ -44,8 +44,7 @@ from purerl.types import (
 PREFIX = "gymnasium/"
 CALL = 1 << 16  # bytes
 KEPT = 256  # simulators and finished episodes, at least
-INSTALL = 'pip install "purerl[gymnasium]"'
-ATARI = 'Atari needs ale-py: pip install "purerl[atari]"'
+INSTALL = 'pip install "gymnasium[classic-control]>=1.2" "box2d>=2.3.10"'
 
 
 class Interface(NamedTuple):
@@ -131,7 +130,7 @@ def _made(name: Any, parameters: dict[str, Any]) -> Any:
         try:
             import ale_py
         except ImportError as error:
-            raise ImportError(f"{PREFIX}{title} cannot be made. {ATARI}") from error
+            raise ImportError(f"{PREFIX}{title} needs ale-py, which is not installed: pip install ale-py") from error
         gymnasium.register_envs(ale_py)
     try:
         spec = gymnasium.spec(name) if isinstance(name, str) and ":" not in name else None
