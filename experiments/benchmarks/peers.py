@@ -23,12 +23,12 @@ LIBRARIES = {
     "purerl": Library((), "with_purerl.py", ("ppo", "dqn", "sac")),
     "rejax": Library(("rejax==0.1.3", "gymnax==0.0.9", "six"), "with_rejax.py", ("ppo", "dqn", "sac")),
     "stable-baselines3": Library(
-        ("torch==2.13.0", "stable-baselines3==2.9.0"),
+        ("torch==2.13.0", "stable-baselines3==2.9.2"),
         "with_stable_baselines.py",
         ("ppo", "dqn", "sac"),
         "stable_baselines3",
     ),
-    "sbx": Library(("torch==2.13.0", "sbx-rl==0.27.0"), "with_stable_baselines.py", ("ppo", "dqn", "sac"), "sbx"),
+    "sbx": Library(("torch==2.13.0", "sbx-rl==0.28.0"), "with_stable_baselines.py", ("ppo", "dqn", "sac"), "sbx"),
 }
 
 
