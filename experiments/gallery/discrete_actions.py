@@ -15,7 +15,7 @@ def cliff(kind: str) -> Measure:
 
 def actions(count: int, bounds: tuple[float, float]) -> Measure:
     """How many times fewer updates a dueling network needs."""
-    return Measure(at(f"{count} actions", "ratio of medians"), bounds)
+    return Measure(at(f"{count} actions", "ratio of medians"), bounds, at_least(1.2) if count == 5 else None)
 
 
 def rainbow(variant: str, name: str) -> dict[str, Measure]:

@@ -17,7 +17,7 @@ def maze(updates: int, episode: int) -> Measure:
 
 def variance(estimator: str, bounds: tuple[float, float]) -> Measure:
     """Total variance of an on-policy estimator of the gradient."""
-    return Measure(at("on_policy", estimator, "total_variance", 0), bounds)
+    return Measure(at("on_policy", estimator, "total_variance", 0), bounds, bounds)
 
 
 def gap(dimension: int, search: str, cost: int) -> Measure:
@@ -34,7 +34,9 @@ def steps_of_gradient(kind: str, parameters: str) -> Measure:
     """Steps of the gradient by those of the natural gradient, each at its best step size."""
     constant = "constant step size"
     plain = at(constant, f"gradient by {parameters}", "geometric_mean")
-    return Measure(ratio(plain, at(constant, f"natural gradient by {parameters}", "geometric_mean")), at_least(2.0))
+    return Measure(
+        ratio(plain, at(constant, f"natural gradient by {parameters}", "geometric_mean")), at_least(2.0), at_least(1.5)
+    )
 
 
 ENTRIES = (
@@ -62,11 +64,11 @@ ENTRIES = (
         "cliff walking: Q-learning {q:.1f}, SARSA {sarsa:.1f}, expected SARSA {expected:.1f}; maximisation bias: left "
         "in {biased:.0%} of episode 50, with double Q-learning {double:.0%}",
         {
-            "q": Measure(at(CLIFF, "q_learning", 0), (-55.0, -45.0)),
-            "sarsa": Measure(at(CLIFF, "sarsa", 0), (-30.0, -22.0)),
-            "expected": Measure(at(CLIFF, "expected_sarsa", 0), (-23.0, -18.0)),
-            "biased": Measure(at(BIAS, "q_learning", "around episode 50"), at_least(0.7)),
-            "double": Measure(at(BIAS, "double_q_learning", "around episode 50"), at_most(0.3)),
+            "q": Measure(at(CLIFF, "q_learning", 0), (-55.0, -45.0), (-60.0, -45.0)),
+            "sarsa": Measure(at(CLIFF, "sarsa", 0), (-30.0, -22.0), (-30.0, -22.0)),
+            "expected": Measure(at(CLIFF, "expected_sarsa", 0), (-23.0, -18.0), (-24.0, -18.0)),
+            "biased": Measure(at(BIAS, "q_learning", "around episode 50"), at_least(0.7), at_least(0.6)),
+            "double": Measure(at(BIAS, "double_q_learning", "around episode 50"), at_most(0.3), at_most(0.4)),
         },
         ("q_learning",),
     ),
@@ -83,7 +85,9 @@ ENTRIES = (
         }
         | {
             "plain": Measure(at("blocking maze", "Dyna-Q", "share of runs that recover"), at_most(0.6)),
-            "bonus": Measure(at("blocking maze", "Dyna-Q+", "share of runs that recover"), at_least(0.95)),
+            "bonus": Measure(
+                at("blocking maze", "Dyna-Q+", "share of runs that recover"), at_least(0.95), at_least(0.8)
+            ),
             "saved": Measure(
                 ratio(at(MAZE, "0", "episode 2", 0), at(MAZE, "50", "episode 2", 0)), at_least(5.0), at_least(2.0)
             ),
@@ -96,7 +100,7 @@ ENTRIES = (
         "four policies and exact features earn {kept:.2%} of the optimum on 200 new tasks that are convex mixtures of "
         "theirs, and the best of the four alone {alone:.2%}",
         {
-            "kept": Measure(at("exact", "convex", "gpi_mean"), at_least(0.999)),
+            "kept": Measure(at("exact", "convex", "gpi_mean"), at_least(0.999), at_least(0.99)),
             "alone": Measure(at("exact", "convex", "best_source_mean"), at_most(0.998)),
         },
         ("successor_features",),
@@ -108,10 +112,10 @@ ENTRIES = (
         "it stays at {on_policy:.0f}; a network diverges on {plain:.0f} of 32 seeds, with LayerNorm and L2 on "
         "{bounded:.0f}",
         {
-            "largest": Measure(at("linear, off-policy, expected updates", "largest"), at_least(300)),
-            "on_policy": Measure(at("linear, on-policy", "largest"), at_most(10.01)),
+            "largest": Measure(at("linear, off-policy, expected updates", "largest"), at_least(300), at_least(300)),
+            "on_policy": Measure(at("linear, on-policy", "largest"), at_most(10.01), at_most(10.01)),
             "plain": Measure(at("network", "diverged_seeds"), at_least(30)),
-            "bounded": Measure(at("network, LayerNorm, L2", "diverged_seeds"), (0, 0)),
+            "bounded": Measure(at("network, LayerNorm, L2", "diverged_seeds"), (0, 0), (0, 0)),
         },
     ),
     Entry(
@@ -147,7 +151,9 @@ ENTRIES = (
         "with wrong values the bias falls and the variance rises with lambda; best at {one:.2f}, {hundred:.2f} and "
         "{many:.2f} for batches of 1, 100 and 10,000 episodes",
         {
-            name: Measure(at("best_by_episodes_per_batch_relative_to_the_gradient", batch, "trace_decay"), bounds)
+            name: Measure(
+                at("best_by_episodes_per_batch_relative_to_the_gradient", batch, "trace_decay"), bounds, bounds
+            )
             for name, batch, bounds in (
                 ("one", "1", (0, 0.4)),
                 ("hundred", "100", (0.3, 0.8)),
