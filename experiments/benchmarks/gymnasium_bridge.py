@@ -1,6 +1,6 @@
 """What does it cost to step Gymnasium's simulators from a compiled program?
 
-    python experiments/benchmarks/gymnasium_bridge.py            # RUNTIME
+    python experiments/benchmarks/gymnasium_bridge.py            # minutes, most of them for Atari
     python experiments/benchmarks/gymnasium_bridge.py --quick    # seconds: shows that it runs
 
 Random actions, with auto-reset, in environment steps per second: Gymnasium's own loop over one simulator; the bridge,
@@ -57,9 +57,12 @@ def compiled(environment: Environment, number: int, steps: int) -> Callable[[], 
     def roll(state: Any, key: jax.Array) -> Any:
         return jax.lax.scan(one, state, jax.random.split(key, steps // number))
 
-    state = jax.jit(environments.reset)(jax.random.key(0))
-    jax.block_until_ready(roll(state, jax.random.key(1)))
-    return lambda: jax.block_until_ready(roll(state, jax.random.key(2)))
+    state = [roll(jax.jit(environments.reset)(jax.random.key(0)), jax.random.key(1))[0]]
+
+    def play() -> None:  # goes on: to step an older state would be to do again what had led to it
+        state[0], _ = jax.block_until_ready(roll(state[0], jax.random.key(2)))
+
+    return play
 
 
 def speed(play: Callable[[], None], steps: int, rounds: int) -> float:
