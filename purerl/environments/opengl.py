@@ -5,6 +5,7 @@ works is tried in a process of its own, once: a broken driver may end the proces
 only one to try, as for MuJoCo itself.
 """
 
+import atexit
 import copy
 import functools
 import importlib
@@ -80,6 +81,7 @@ class Renderer:
 
     def __init__(self, model: Any, width: int, height: int, kind: str):
         self.mujoco: Any = importlib.import_module("mujoco")
+        self.source = model  # kept, so that no other model gets its identity
         self.model, self.size = copy.copy(model), (SMOOTHING * width, SMOOTHING * height)
         light = self.model.vis.headlight
         light.active, light.ambient[:], light.diffuse[:], light.specular[:] = 1, 0.8, 0.2, 0.1
@@ -151,6 +153,13 @@ class Renderer:
 
 
 _renderers: dict[tuple[int, int, int], Renderer] = {}
+
+
+@atexit.register
+def close_all() -> None:
+    """Close every renderer, while there still is what closes them."""
+    while _renderers:
+        _renderers.popitem()[1].close()
 
 
 def renderer(model: Any, width: int, height: int) -> Renderer | None:
