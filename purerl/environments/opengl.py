@@ -155,7 +155,6 @@ class Renderer:
 _renderers: dict[tuple[int, int, int], Renderer] = {}
 
 
-@atexit.register
 def close_all() -> None:
     """Close every renderer, while there still is what closes them."""
     while _renderers:
@@ -172,4 +171,6 @@ def renderer(model: Any, width: int, height: int) -> Renderer | None:
         while len(_renderers) >= KEPT:
             _renderers.pop(next(iter(_renderers))).close()
         _renderers[key] = Renderer(model, width, height, kind)
+        atexit.unregister(close_all)
+        atexit.register(close_all)  # after what closes the display was: the last to be registered is the first to run
     return _renderers[key]
