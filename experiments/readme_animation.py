@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import tyro
 
 from purerl import make, ppo, presets, run
-from purerl.report.films import gif_bytes
 from purerl.report.rendering import Episode, lay_out, play
 
 TASKS = {  # environment steps
@@ -51,8 +50,7 @@ def main(
         out, max_steps = runs / "agents.gif", 20
     episodes = [trained(name, 2_000 if quick else steps, runs, max_steps, every) for name, steps in TASKS.items()]
     film = lay_out(episodes, columns=3, width=width)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(gif_bytes(film.frames, frames_per_second=50 / every, colours=64))
+    film.save(out, frames_per_second=50 / every)
     size = out.stat().st_size
     print(f"{out}: {len(film.frames)} frames, {size} bytes")
     if size > LARGEST:

@@ -5,6 +5,7 @@ works is tried in a process of its own, once: a broken driver may end the proces
 only one to try, as for MuJoCo itself.
 """
 
+import atexit
 import copy
 import functools
 import importlib
@@ -80,6 +81,7 @@ class Renderer:
 
     def __init__(self, model: Any, width: int, height: int, kind: str):
         self.mujoco: Any = importlib.import_module("mujoco")
+        self.source = model  # kept, so that no other model gets its identity
         self.model, self.size = copy.copy(model), (SMOOTHING * width, SMOOTHING * height)
         light = self.model.vis.headlight
         light.active, light.ambient[:], light.diffuse[:], light.specular[:] = 1, 0.8, 0.2, 0.1
@@ -153,6 +155,12 @@ class Renderer:
 _renderers: dict[tuple[int, int, int], Renderer] = {}
 
 
+def close_all() -> None:
+    """Close every renderer, while there still is what closes them."""
+    while _renderers:
+        _renderers.popitem()[1].close()
+
+
 def renderer(model: Any, width: int, height: int) -> Renderer | None:
     """The renderer of a `mujoco.MjModel`, made at the first call and kept; None where there is no OpenGL."""
     kind = backend()
@@ -163,4 +171,6 @@ def renderer(model: Any, width: int, height: int) -> Renderer | None:
         while len(_renderers) >= KEPT:
             _renderers.pop(next(iter(_renderers))).close()
         _renderers[key] = Renderer(model, width, height, kind)
+        atexit.unregister(close_all)
+        atexit.register(close_all)  # after what closes the display was: the last to be registered is the first to run
     return _renderers[key]
