@@ -68,9 +68,10 @@ def write_pages(app):
         path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
-    for path in DOCS.glob("*/*.rst"):
-        if path.relative_to(DOCS).with_suffix("").as_posix() not in pages:
-            path.unlink()
+    for folder in ("algorithms", "reference"):
+        for path in (DOCS / folder).glob("*.rst"):
+            if f"{folder}/{path.stem}" not in pages:
+                path.unlink()
 
 
 def setup(app):
