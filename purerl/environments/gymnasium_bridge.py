@@ -17,6 +17,7 @@ that are values get along with simulators that change: they can be stepped in an
 - No gradient flows through a step.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -128,7 +129,7 @@ def _made(name: Any, parameters: dict[str, Any]) -> Any:
     title = name if isinstance(name, str) else name.id
     if title.startswith("ALE/"):
         try:
-            import ale_py
+            ale_py = importlib.import_module("ale_py")
         except ImportError as error:
             raise ImportError(f"{PREFIX}{title} needs ale-py, which is not installed: pip install ale-py") from error
         gymnasium.register_envs(ale_py)
