@@ -3,13 +3,15 @@
 import ast
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from docs.machinery import address
+
 DIRECTORY = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(DIRECTORY.glob("*.ipynb"))
-COLAB = "https://colab.research.google.com/"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -35,18 +37,31 @@ def test_nothing_of_a_run_is_committed(path):
 
 
 @every_notebook
-def test_it_begins_with_a_badge_that_opens_it_and_a_cell_that_installs(path):
+def test_it_begins_with_a_title_and_a_cell_that_installs(path):
     first = json.loads(path.read_text())["cells"][:2]
     assert [cell["cell_type"] for cell in first] == ["markdown", "code"]
-    badge, install = ("".join(cell["source"]) for cell in first)
-    address = re.fullmatch(r"\[!\[.*\]\(.*\)\]\((.*)\)", badge.splitlines()[0])
-    assert address, "the first line is a badge with a link"
-    repository = re.search(r'^REPOSITORY = "https://github.com/(.*)"$', install, re.MULTILINE)
-    assert repository, "the address of the repository is one constant"
-    assert address[1] == f"{COLAB}github/{repository[1]}/blob/main/notebooks/{path.name}"
+    title, install = ("".join(cell["source"]) for cell in first)
+    assert title.startswith("# ")
+    assert re.search(r'^REPOSITORY = ""', install, re.MULTILINE), "no address, or badges too: docs.machinery.address"
     condition, _, command = install.partition("%pip install")
     assert 'if importlib.util.find_spec("purerl") is None:' in condition
     assert "{REPOSITORY}" in command
+
+
+def test_one_command_writes_the_public_address_everywhere(tmp_path):
+    shutil.copytree(DIRECTORY, tmp_path / "notebooks")
+    shutil.copy(DIRECTORY.parent / "README.md", tmp_path)
+    with pytest.raises(ValueError, match="must look like"):
+        address.write("github.com/somebody", tmp_path)
+    for name in ("first", "second"):  # the second replaces the first
+        address.write(f"https://github.com/somebody/{name}", tmp_path)
+    for path in (tmp_path / "notebooks").glob("*.ipynb"):
+        title, install = ("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"][:2])
+        assert title.splitlines()[0] == address.badge("https://github.com/somebody/second", path.name)
+        assert title.count("colab-badge") == 1
+        assert 'REPOSITORY = "https://github.com/somebody/second"' in install
+        assert address.badge("https://github.com/somebody/second", path.name) in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text().count("colab-badge") == len(NOTEBOOKS)
 
 
 @every_notebook

@@ -26,7 +26,9 @@ SHORT = {"discrete": "discrete", "several discrete": "several discrete", "contin
 
 def table() -> str:
     """One row per algorithm, by family."""
-    lines = ["| algorithm | what (paper) | actions, memory | measured: median return (worst to best seed) | shown by |"]
+    lines = [
+        "| algorithm | what (paper) | actions, memory | measured: median return, or seeds that solve it (worst to best seed) | shown by |"
+    ]
     lines.append("|---|---|---|---|---|")
     for family, heading in FAMILIES.items():
         lines.append(f"| **{heading}** | | | | |")

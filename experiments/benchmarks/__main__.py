@@ -5,17 +5,22 @@
     python -m experiments.benchmarks --settings ppo --agents 1 16     # sixteen agents: one program, or sixteen runs
 
 Every library trains in a process of its own, in a virtual environment that is made on the first call, with the same
-environment, network, batches and number of updates per step. Rounds alternate between the libraries, so that a noisy
+environment, networks, batches and number of updates per step. Rounds alternate between the libraries, so that a noisy
 machine slows them alike; medians over rounds are compared. A rate is environment steps of all agents per second of
-training, without compilation and without importing; the time of a whole experiment has the compilation in it. The
-return is that of the greedy policy after training, over the same number of episodes for everyone.
+training, without importing and, but for sbx, which compiles while it trains, without compilation; purerl compiles with
+LLVM's first level of optimisation, its default, rejax with XLA's. The time of a whole experiment has compilation in it.
+The return is over as many episodes for everyone, after training: of the greedy policy, but rejax's PPO and SAC sample
+and its DQN has an epsilon of 0.005.
 
 Libraries without vmapped agents train one after the other; of more than one agent they train one, and the time is
-multiplied.
+multiplied. What is not equal in spite of equal settings is in `settings.py`.
 """
 
 import json
+import os
+import platform
 import statistics
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +64,10 @@ def main(
                 for library, found in rows.items():
                     trained = count if library in VMAPPED else 1
                     found.append(measure(library, setting, trained, seed, episodes, pythons[library]))
-            numbers[f"{name}, {count} agents"] = table = summary(rows, count)
+            table = summary(rows, count)
+            key = f"{name}, {count} agents" + (", quick" if quick else "")
+            numbers[key] = numbers.get(key, {}) | table
+            numbers["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, {date.today().isoformat()}"
             print(in_words(f"{name} on {setting['environment']}, {count} agents", table), flush=True)
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")

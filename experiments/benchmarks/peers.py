@@ -11,24 +11,22 @@ WORKERS = Path(__file__).parent / "workers"
 
 
 class Library(NamedTuple):
-    """What to install, which worker trains in it, and which algorithms of the settings it has."""
+    """What to install, and which worker trains in it, with which argument."""
 
     requirements: tuple[str, ...]
     worker: str
-    algorithms: tuple[str, ...]
     argument: str | None = None
 
 
 LIBRARIES = {
-    "purerl": Library((), "with_purerl.py", ("ppo", "dqn", "sac")),
-    "rejax": Library(("rejax==0.1.3", "gymnax==0.0.9", "six"), "with_rejax.py", ("ppo", "dqn", "sac")),
+    "purerl": Library((), "with_purerl.py"),
+    "rejax": Library(("rejax==0.1.3", "gymnax==0.0.9", "six"), "with_rejax.py"),
     "stable-baselines3": Library(
         ("torch==2.13.0", "stable-baselines3==2.9.2"),
         "with_stable_baselines.py",
-        ("ppo", "dqn", "sac"),
         "stable_baselines3",
     ),
-    "sbx": Library(("torch==2.13.0", "sbx-rl==0.28.0"), "with_stable_baselines.py", ("ppo", "dqn", "sac"), "sbx"),
+    "sbx": Library(("torch==2.13.0", "sbx-rl==0.28.0"), "with_stable_baselines.py", "sbx"),
 }
 
 
@@ -39,11 +37,12 @@ def python_of(name: str, environments: Path) -> Path:
         return Path(sys.executable)
     directory = environments / name
     python, complete = directory / "bin" / "python", directory / "complete"
-    if not complete.exists():
+    wanted = "\n".join(library.requirements)
+    if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
         print(f"installing {', '.join(library.requirements)} into {directory}", flush=True)
         venv.create(directory, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *library.requirements], check=True)
-        complete.touch()
+        complete.write_text(wanted, encoding="utf-8")
     return python
 
 

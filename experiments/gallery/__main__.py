@@ -81,7 +81,9 @@ def check(entry: Entry) -> list[str]:
 
 def run(entry: Entry, out: Path, quick: bool) -> list[str]:
     """Run an experiment, check its numbers, and keep them if it was in full. What went wrong, in words."""
-    directory = (out / entry.name).resolve()
+    directory = (out / ("quick" if quick else f"full_{time.strftime('%Y%m%d-%H%M%S')}") / entry.name).resolve()
+    if quick:
+        shutil.rmtree(directory, ignore_errors=True)
     command = ["python", f"experiments/{entry.name}.py", *(["--quick"] if quick else [])]
     began = time.perf_counter()
     with_path = os.environ | {"MPLBACKEND": "Agg"}
@@ -93,21 +95,24 @@ def run(entry: Entry, out: Path, quick: bool) -> list[str]:
     if ended.returncode:
         return [f"{entry.name}: {shlex.join(command)} failed with {ended.returncode}:\n{ended.stderr[-2000:]}"]
     written = directory / "quick" if quick and (directory / "quick").exists() else directory
+    if not (written / "numbers.json").exists():
+        return [f"{entry.name}: {shlex.join(command)} wrote no numbers.json"]
     numbers = json.loads((written / "numbers.json").read_text(encoding="utf-8"))
+    figure = next((written / name for name in ("figure.png", f"{entry.name}.png") if (written / name).exists()), None)
     faults = entry.broken(numbers, quick)
-    if not quick and not faults:
-        keep(entry, numbers, shlex.join(command), written)
+    if figure is None:
+        faults.append(f"{entry.name}: {shlex.join(command)} drew no figure")
+    elif not quick and not faults:
+        keep(entry, numbers, shlex.join(command), figure)
     return faults
 
 
-def keep(entry: Entry, numbers: Any, command: str, written: Path) -> None:
+def keep(entry: Entry, numbers: Any, command: str, figure: Path) -> None:
     """Store a full run's numbers with their origin, and its figure."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}"
     record = {"command": command, "date": date.today().isoformat(), "machine": machine, "numbers": numbers}
     (RESULTS / f"{entry.name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    figure = next((written / name for name in ("figure.png", f"{entry.name}.png") if (written / name).exists()), None)
-    if figure is not None:
-        shutil.copy(figure, FIGURES / f"{entry.name}.png")
+    shutil.copy(figure, FIGURES / f"{entry.name}.png")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from .entries import Entry
 
 HEAD = """# Gallery
 
-Every experiment is one file, and shows one claim of the literature, or shows that it does not hold here. The numbers of
+Each of these experiments is one file that tests a claim of the literature, or compares purerl with another program, and
+says what came out. The numbers of
 the sentences are read from `experiments/results/`; `python -m experiments.gallery` checks them against the bounds that
 the claims set and writes this page, and runs the experiments again with `--quick` or `--full`. How the numbers were
 found, and what they do not show, is in the docstring of each file.

@@ -98,7 +98,7 @@ ENTRIES = (
         "successor_features",
         "a new task is solved from the policies of old ones, by generalised policy improvement",
         "four policies and exact features earn {kept:.2%} of the optimum on 200 new tasks that are convex mixtures of "
-        "theirs, and the best of the four alone {alone:.2%}",
+        "theirs, and the best of the four alone {alone:.2%}, so that little was left to gain",
         {
             "kept": Measure(at("exact", "convex", "gpi_mean"), at_least(0.999), at_least(0.99)),
             "alone": Measure(at("exact", "convex", "best_source_mean"), at_most(0.998)),
@@ -164,7 +164,7 @@ ENTRIES = (
     ),
     Entry(
         "natural_gradient_lq",
-        "the natural gradient does not depend on how the policy is written",
+        "the natural gradient needs fewer steps than the gradient, however the policy is written",
         "linear-quadratic control: at best step sizes the natural gradient needs {by_sigma:.1f} times fewer steps by "
         "(k, sigma), {by_log_sigma:.1f} by (k, log sigma)",
         {

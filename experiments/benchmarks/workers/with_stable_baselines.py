@@ -45,7 +45,9 @@ def arguments() -> dict:
     if name == "dqn":
         more |= {"target_update_interval": fields["target_period"], "tau": 1.0}
         more |= {"exploration_initial_eps": fields["epsilon_start"], "exploration_final_eps": fields["epsilon_end"]}
-        more |= {"exploration_fraction": fields["exploration_fraction"], "max_grad_norm": fields["max_gradient_norm"]}
+        more |= {"exploration_fraction": fields["exploration_fraction"]}
+        if library != "sbx":  # whose DQN does not clip gradients
+            more |= {"max_grad_norm": fields["max_gradient_norm"]}
     if name == "sac":
         more |= {"tau": fields["target_rate"]}
     return shared | more | {"policy_kwargs": policy, "device": "cpu"}
