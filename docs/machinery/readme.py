@@ -26,10 +26,8 @@ SHORT = {"discrete": "discrete", "several discrete": "several discrete", "contin
 
 def table() -> str:
     """One row per algorithm, by family."""
-    lines = [
-        "| algorithm | what (paper) | actions, memory | measured: median return, or seeds that solve it (worst to best seed) | shown by |"
-    ]
-    lines.append("|---|---|---|---|---|")
+    measured_as = "measured: median return, or seeds that solve it (worst to best seed)"
+    lines = [f"| algorithm | what (paper) | actions, memory | {measured_as} | shown by |", "|---|---|---|---|---|"]
     for family, heading in FAMILIES.items():
         lines.append(f"| **{heading}** | | | | |")
         lines += [row(name) for name in MODULES if family_of(name) == family]
