@@ -11,22 +11,16 @@ the others; Gymnasium clips Pendulum's torque as purerl does.
 
 Mean returns of 400 episodes with 95 % intervals:
 
-                                     purerl                      Gymnasium
-    CartPole      1/20     476.6 [472.5, 480.5]       476.4 [472.0, 480.5]
-                  1/4      500.0 [500.0, 500.0]       500.0 [500.0, 500.0]
-                  end      500.0 [500.0, 500.0]       500.0 [500.0, 500.0]
-    Acrobot       1/20    -167.1 [-172.3, -162.0]    -164.4 [-168.5, -160.5]
-                  1/4      -84.7 [-86.9, -82.8]       -88.4 [-92.8, -84.7]
-                  end      -84.0 [-85.8, -82.4]       -83.9 [-86.0, -82.1]
-    MountainCar   1/20    -200.0 [-200.0, -200.0]    -200.0 [-200.0, -200.0]
-                  1/4     -114.2 [-116.5, -111.9]    -114.6 [-117.1, -112.2]
-                  end     -115.5 [-117.7, -113.2]    -113.4 [-115.6, -111.2]
-    Pendulum      1/20    -693.0 [-704.8, -680.4]    -696.2 [-708.2, -684.1]
-                  1/4     -181.5 [-191.4, -171.9]    -182.6 [-192.8, -173.1]
-                  end     -193.3 [-204.0, -182.7]    -195.9 [-206.9, -185.5]
-
-Gymnasium's mean is in purerl's interval for 11 of the 12 policies, where ten or eleven are to be expected of equal worlds: three policies are constant in both, and of the others both means are drawn. The interval of the difference (Welch) holds 0 for all 12. From the same state with the same action,
-one step differs by at most 5e-7 in the observation and 4e-6 in the reward.
+purerl                      Gymnasium CartPole      1/20     476.6 [472.5, 480.5]       476.4 [472.0, 480.5] 1/4
+500.0 [500.0, 500.0]       500.0 [500.0, 500.0] end      500.0 [500.0, 500.0]       500.0 [500.0, 500.0] Acrobot
+1/20    -167.1 [-172.3, -162.0]    -164.4 [-168.5, -160.5] 1/4      -84.7 [-86.9, -82.8]       -88.4 [-92.8, -84.7] end
+-84.0 [-85.8, -82.4]       -83.9 [-86.0, -82.1] MountainCar   1/20    -200.0 [-200.0, -200.0]    -200.0 [-200.0,
+-200.0] 1/4     -114.2 [-116.5, -111.9]    -114.6 [-117.1, -112.2] end     -115.5 [-117.7, -113.2]    -113.4 [-115.6,
+-111.2] Pendulum      1/20    -693.0 [-704.8, -680.4]    -696.2 [-708.2, -684.1] 1/4     -181.5 [-191.4, -171.9]
+-182.6 [-192.8, -173.1] end     -193.3 [-204.0, -182.7]    -195.9 [-206.9, -185.5]  Gymnasium's mean is in purerl's
+interval for 11 of the 12 policies, where ten or eleven are to be expected of equal worlds: three policies are constant
+in both, and of the others both means are drawn. The interval of the difference (Welch) holds 0 for all 12. From the
+same state with the same action, one step differs by at most 5e-7 in the observation and 4e-6 in the reward.
 """
 
 import json
