@@ -105,7 +105,7 @@ def main(
         "SAC, 1 update": lambda: sac.make(environment, sac.Config(**SAC)),
     }
     file = out / "numbers.json"
-    numbers = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else {}
+    numbers = json.loads(file.read_text(encoding="utf-8")).get("runs", {}) if file.exists() else {}
     for name in learners:
         limit = limits[name != "PETS"]
         numbers[name] = learn(algorithms[name](), range(first_seed, first_seed + seeds), episodes, limit)

@@ -7,6 +7,7 @@ Every agent is trained by PPO with the preset of its task, or the defaults where
 `TASKS`; the film shows the parameters that evaluated best, acting greedily.
 """
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -50,11 +51,13 @@ def main(
         out, max_steps = runs / "agents.gif", 20
     episodes = [trained(name, 2_000 if quick else steps, runs, max_steps, every) for name, steps in TASKS.items()]
     film = lay_out(episodes, columns=3, width=width)
-    film.save(out, frames_per_second=50 / every)
-    size = out.stat().st_size
+    made = film.save(runs / "new.gif", frames_per_second=50 / every)
+    size = made.stat().st_size
     print(f"{out}: {len(film.frames)} frames, {size} bytes")
     if size > LARGEST:
-        raise ValueError(f"{out} has {size} bytes, more than {LARGEST}: take a smaller --width or a larger --every")
+        raise ValueError(f"{made} has {size} bytes, more than {LARGEST}: take a smaller --width or a larger --every")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(made, out)
 
 
 def trained(name: str, steps: int, runs: Path, max_steps: int, every: int) -> Episode:

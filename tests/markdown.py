@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^(<!-- not executed: .+ -->\n)?```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^(<!-- not executed: [^\n]+ -->\n)?```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def python_blocks(text: str) -> list[str]:

@@ -99,7 +99,8 @@ def test_evaluating_needs_the_directory_only(trained, capsys):
     for which in ("--last", "--best"):
         assert main(["evaluate", str(trained), "--episodes", "4", which, "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
-        assert result.keys() == {"seeds", "episodes", which.removeprefix("--")}
+        assert result.keys() == {"seeds", "environment", "episodes", which.removeprefix("--")}
+        assert result["environment"] == "RoboParking"
         assert len(result[which.removeprefix("--")]["return_per_seed"]) == 2
     assert main(["evaluate", str(trained), "--episodes", "4"]) == 0
     printed = capsys.readouterr().out
@@ -138,6 +139,16 @@ def test_rendering_makes_a_film(trained, tmp_path, capsys):
     assert "seed 0, seed 1" in printed
 
 
+def test_what_was_never_evaluated_has_no_best_parameters(toy, tmp_path, capsys):
+    out = tmp_path / "toy"
+    assert main(["train", *TOY[:-4], "--evaluations", "0", "--out", str(out)]) == 0
+    capsys.readouterr()
+    for command in ("evaluate", "render"):
+        line = fails(capsys, [command, str(out), "--best"])
+        assert "was never evaluated during training: there are no best parameters" in line
+    assert not list(out.glob("*.gif"))
+
+
 def test_rendering_random_actions(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["render", "--env", "RoboParking", "--env-param", "push=2.0", "--max-steps", "2", "--grid", "3"]) == 0
@@ -155,13 +166,17 @@ def test_rendering_random_actions(tmp_path, capsys, monkeypatch):
         (["DIR", "--env-param", "push=2"], "--env-param is for --env NAME"),
         (["DIR", "--grid", "2", "--agents", "0,1"], "--agents and --grid contradict each other"),
         (["DIR", "--agents", "0;1"], "--agents must look like 0,1,2,3 or 0-3 or all, got '0;1'"),
+        (["DIR", "--agents", "²"], "--agents must look like 0,1,2,3 or 0-3 or all, got '²'"),
+        (["DIR", "--agents", "0,1-0"], "--agents must look like 0,1,2,3 or 0-3 or all, got '0,1-0'"),
         (["DIR", "--agents", "1-2"], "--agents must be between 0 and 1, got 2"),
+        (["DIR", "--agents", "0-999999999999"], "--agents must be between 0 and 1, got 999999999999"),
         (["DIR", "--agent", "1"], "--agent is for sweeps"),
         (["DIR", "--grid", "0"], "--grid must be at least 1, got 0"),
         (["DIR", "--out", "film.avi"], "saved as a .gif or an .mp4, got film.avi"),
         (["DIR", "--frames-per-second", "100"], "at most 50 frames per second"),
         (["--env", "RoboParkin"], "Did you mean RoboParking"),
         (["--env", "RoboParking", "--best"], "--env films random actions"),
+        (["--env", "RoboParking", "--sampled"], "--env films random actions"),
     ],
 )
 def test_mistakes_of_rendering(trained, capsys, words, message):
@@ -176,10 +191,21 @@ def test_plotting_one_run_and_several(trained, tmp_path):
         assert out.read_bytes().startswith(b"\x89PNG")
 
 
-def test_listing(capsys):
+def test_listing(capsys, monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "with_a_very_long_name_of_its_own", "tests.toy_learner")
     assert main(["list"]) == 0
-    words = capsys.readouterr().out.split()
-    assert set(names()) | {"ppo", "dqn"} <= set(words)
+    printed = capsys.readouterr().out
+    assert set(names()) | {"ppo", "dqn"} <= set(printed.split())
+    algorithms_listed = printed.partition("environments\n")[0].splitlines()[1:]
+    columns = {line.index(line.split(maxsplit=1)[1]) for line in algorithms_listed}
+    assert len(columns) == 1
+
+
+def test_no_help_says_that_a_default_is_none(capsys):
+    for command in (["evaluate"], ["render"], ["plot"], ["sweep", "--options"], ["search", "--options"]):
+        with pytest.raises(SystemExit):
+            main([*command, *(["--help"] if len(command) == 1 else [])])
+        assert "None" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

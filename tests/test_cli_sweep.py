@@ -58,6 +58,7 @@ def test_the_sweep_can_be_plotted_evaluated_and_filmed(swept, capsys):
     assert main(["evaluate", str(out), "--agent", "3", "--episodes", "4", "--json"]) == 0
     evaluated = json.loads(capsys.readouterr().out)
     assert (evaluated["agent"], evaluated["seeds"], list(evaluated)[-1]) == (3, [1], "best")
+    assert evaluated["environment"] == "CartPole-v1"
     assert main(["render", str(out), "--max-steps", "5"]) == 0
     best = load(out).best().trial.number * 2
     assert (out / "figures" / f"agent_{best}.gif").exists()
@@ -137,6 +138,13 @@ def test_a_space_from_a_file_where_flags_win(tmp_path):
     space, _ = read("ppo", SweepOptions(file=file), [])
     assert space["algorithm"] == "ppo"
     assert space["clip"] == when(grid(0.1, 0.2), algorithm="ppo")
+    file.write_text("total_steps = 1e6\nseeds = 2.0")
+    _, options = read("ppo", SweepOptions(file=file, env="CartPole-v1"), [])
+    assert (options.total_steps, options.seeds) == (1_000_000, 2)
+    assert isinstance(options.total_steps, int)
+    file.write_text("total_steps = 0.5")
+    with pytest.raises(ValueError, match=r"total_steps must be a whole number, got 0\.5"):
+        read("ppo", SweepOptions(file=file), [])
     file.write_text("sedes = 4")
     with pytest.raises(ValueError, match="no option 'sedes': did you mean seeds"):
         read("ppo", SweepOptions(file=file), [])

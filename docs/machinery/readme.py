@@ -41,7 +41,7 @@ def row(name: str) -> str:
     takes = "a dataset" if name in FROM_DATA else ", ".join(SHORT[kind] for kind in actions_of(name))
     if memory_of(module) != "none":
         takes += "; GRU, LSTM"
-    what = first_sentence(module.__doc__ or "").rstrip(".")
+    what = first_sentence(module.__doc__ or "")
     cells = [f"[`{name}`]({path})", what, takes, result(name), experiments(name)]
     return "| " + " | ".join(cells) + " |"
 

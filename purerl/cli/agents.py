@@ -3,21 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-from purerl.sweeps.results import Agent
+from purerl.sweeps.results import Agent, SweepResult
 from purerl.sweeps.trials import Trial
 
 
 def of_sweep(directory: Path, number: int | None) -> Agent:
-    """An agent of a sweep: by its number, else the first of the best setting.
-
-    Raises ValueError where the sweep has several environments and no number is given.
-    """
+    """An agent of a sweep: by its number, else the first of the best setting. Raises like `of_best_settings`."""
     from purerl.sweep import load
 
     result = load(directory)
-    if number is None:
-        number = result.best().trial.number * len(result.seeds)
-    return result.agent(number)
+    return result.agent(of_best_settings(result, 1)[0] if number is None else number)
+
+
+def of_best_settings(result: SweepResult, count: int) -> list[int]:
+    """The numbers of the first agents of the `count` best settings.
+
+    Raises ValueError where there are several environments, whose returns cannot be compared, or no finished agents.
+    """
+    if len(result.environments) > 1:
+        raise ValueError(
+            f"{result.directory} has several environments: choose agents by number (agents.csv), --agent N"
+        )
+    ranked = result.ranking()[:count]
+    if not ranked:
+        raise ValueError(f"{result.directory} has no finished agents yet")
+    return [one.trial.number * len(result.seeds) for one in ranked]
 
 
 def described(number: int, trial: Trial, seed: int) -> str:
@@ -54,7 +64,8 @@ def evaluate(options: Any, key: Any) -> None:
         played = jax.jit(lambda key, policy=policy: play(policy, environment, key, options.episodes))(key)
         results[which] = summarise_evaluation(*(np.asarray(x)[None] for x in played))
     if options.json:
-        print(dumps({"agent": agent.number, "seeds": [agent.seed], "episodes": options.episodes, **results}))
+        played_in = {"environment": environment.name, "episodes": options.episodes}
+        print(dumps({"agent": agent.number, "seeds": [agent.seed], **played_in, **results}))
         return
     output = Console()
     for which, result in results.items():

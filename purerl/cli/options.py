@@ -55,7 +55,9 @@ def _number(kind: type, word: str) -> int | float:
     return int(word) if word.lstrip("+-").replace("_", "").isdigit() else whole_number("it", number)
 
 
-def read_options(kind: Any, prog: str, words: Sequence[str], *, advice: str = "", **rest: Any) -> Any:
+def read_options(
+    kind: Any, prog: str, words: Sequence[str], *, advice: str = "", complete: str = "", **rest: Any
+) -> Any:
     """`tyro.cli` for a dataclass of options, or of such dataclasses. Exits with help, or with 2 for a bad value.
 
     Args:
@@ -63,6 +65,7 @@ def read_options(kind: Any, prog: str, words: Sequence[str], *, advice: str = ""
         prog: the command, for its help.
         words: the command line after it.
         advice: what to say, besides the help, to somebody who has given an option that there is not.
+        complete: the command that lists all options (default: `prog` with --help).
         rest: passed on.
 
     Raises ValueError for such an option, with the nearest ones.
@@ -71,7 +74,9 @@ def read_options(kind: Any, prog: str, words: Sequence[str], *, advice: str = ""
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
         if word.startswith("--") and flag not in ("--help", *known) and not flag.startswith("--tyro-"):
-            raise ValueError(f"{prog} has no option {flag}: {_nearest(flag, known, f'{prog} --help')}{advice}")
+            raise ValueError(
+                f"{prog} has no option {flag}: {_nearest(flag, known, complete or f'{prog} --help')}{advice}"
+            )
     markers = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
     return tyro.cli(kind, prog=prog, args=words, registry=NUMBERS, config=markers, **rest)
 

@@ -87,8 +87,8 @@ def _check(options: RenderOptions) -> None:
     given = [f"--{name.replace('_', '-')}" for name in several if getattr(options, name) is not None]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} contradict each other: give one of them")
-    no_agents = options.env is not None and (given not in ([], ["--grid"]) or options.best or options.last)
-    if no_agents:
+    of_policies = options.best or options.last or options.sampled
+    if options.env is not None and (given not in ([], ["--grid"]) or of_policies):
         raise ValueError("--env films random actions, not agents: with it only --grid is of use")
     for name in ("grid", "columns", "width", "max_steps", "every"):
         value = getattr(options, name)
@@ -124,6 +124,7 @@ def _render_random(options: RenderOptions) -> None:
 def _render_run(options: RenderOptions, directory: Path) -> None:
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from purerl import saved
     from purerl.cli.runs import asks_for_an_agent, own_stream
@@ -138,6 +139,8 @@ def _render_run(options: RenderOptions, directory: Path) -> None:
     if numbers is None:
         numbers = list(range(min(options.grid or 1, len(seeds))))
     policies = saved.load_policies(run)
+    if options.best and not np.isfinite(policies.best_score).any():
+        raise ValueError(f"{directory} was never evaluated during training: there are no best parameters")
     chosen = jnp.array(numbers)
     film = film_agents(
         lambda state: run.algorithm.policy(state, greedy=not options.sampled),
@@ -154,7 +157,7 @@ def _render_run(options: RenderOptions, directory: Path) -> None:
 
 
 def _render_sweep(options: RenderOptions, directory: Path) -> None:
-    from purerl.cli.agents import described
+    from purerl.cli.agents import described, of_best_settings
     from purerl.cli.runs import own_stream
     from purerl.report.rendering import lay_out
     from purerl.report.sweep_films import play_agents
@@ -166,10 +169,7 @@ def _render_sweep(options: RenderOptions, directory: Path) -> None:
     result = load(directory)
     numbers = _numbers(options, len(result.trials) * len(result.seeds), "--agent")
     if numbers is None:
-        best = result.ranking()[: options.grid or 1]
-        numbers = [ranked.trial.number * len(result.seeds) for ranked in best]
-    if not numbers:
-        raise ValueError(f"{directory} has no finished agents yet")
+        numbers = of_best_settings(result, options.grid or 1)
     episodes = play_agents(
         result,
         numbers,
@@ -202,17 +202,18 @@ def _numbers(options: RenderOptions, count: int, option: str) -> list[int] | Non
 
 
 def parse_numbers(text: str, count: int) -> list[int]:
-    """The numbers that "0,1,2,3", "0-3" or "all" (of `count`) mean. Raises ValueError for anything else."""
+    """The numbers that "0,1,2,3", "0-3" or "all" (of `count`) mean. Raises ValueError for anything else, or beyond."""
     if text == "all":
         return list(range(count))
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+        ends = [word.strip() for word in ((first, last) if dash else (first, first))]
+        if not all(map(str.isdecimal, ends)) or int(ends[0]) > int(ends[1]):
             raise ValueError(f"--agents must look like 0,1,2,3 or 0-3 or all, got {text!r}")
-        numbers += range(int(first), int(last or first) + 1)
-    if not numbers:
-        raise ValueError(f"--agents must look like 0,1,2,3 or 0-3 or all, got {text!r}")
+        if int(ends[1]) >= count:
+            raise ValueError(f"--agents must be between 0 and {count - 1}, got {ends[1]}")
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
     return numbers
 
 

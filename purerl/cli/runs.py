@@ -25,7 +25,7 @@ class EvaluateOptions:
     """Episodes per agent."""
     seed: int = 0
     """Seed of the evaluation."""
-    env: str | None = None
+    env: Annotated[str | None, UNSAID] = None
     """Play in this environment instead of the one of the training, for example gymnasium/CartPole-v1."""
     best: Flag = False
     """Only the parameters that evaluated best during training."""
@@ -97,7 +97,7 @@ def evaluate(words: list[str]) -> None:
         if wanted[which]
     }
     if options.json:
-        print(dumps({"seeds": seeds, "episodes": options.episodes, **results}))
+        print(dumps({"seeds": seeds, "environment": environment.name, "episodes": options.episodes, **results}))
         return
     output, diverged = Console(), diverged_seeds(run.directory)
     for which, result in results.items():
@@ -170,17 +170,16 @@ def list_names(words: list[str]) -> None:
     from purerl.environments import names
 
     print("algorithms")
+    width = max(map(len, ALGORITHMS)) + 2
     for name, module in ALGORITHMS.items():
-        print(f"  {name:<24}{_first_line(module)}")
+        print(f"  {name:<{width}}{_first_line(module)}")
     print("environments")
-    wrap = textwrap.TextWrapper(110, subsequent_indent=" " * 14, break_on_hyphens=False)
-    for suite, members in _by_suite(names()).items():
-        print(wrap.fill(f"  {suite:<12}{' '.join(members)}"))
-    print(
-        wrap.fill(
-            "  gymnasium   gymnasium/ID for every ID of Gymnasium, such as gymnasium/LunarLander-v3 (on the host)"
-        )
-    )
+    suites = {suite: " ".join(members) for suite, members in _by_suite(names()).items()}
+    suites["gymnasium"] = "gymnasium/ID for every ID of Gymnasium, such as gymnasium/LunarLander-v3 (on the host)"
+    width = max(map(len, suites)) + 2
+    wrap = textwrap.TextWrapper(110, subsequent_indent=" " * (2 + width), break_on_hyphens=False)
+    for suite, members in suites.items():
+        print(wrap.fill(f"  {suite:<{width}}{members}"))
 
 
 def asks_for_an_agent(options: Any) -> bool:

@@ -25,7 +25,7 @@ algorithms (purerl list says what they are):
 FIELD is a field of the algorithm's Config, total_steps, or env.NAME for a parameter of the environment.
 
   "log_uniform(1e-5, 1e-1)"         a float that is searched; also uniform(a, b)
-  [64,64],[256,256]                 a study of its own, by Optuna, for each of these values
+  "widths=[64,64],[256,256]"        a study of its own, by Optuna, for each of these values
   "uniform(0.1, 0.4) when algorithm=ppo"
 
 A generation of trials times seeds trains at a time, in one compiled program. With --halving F only one trial in F goes
@@ -111,12 +111,12 @@ def search(words: list[str]) -> None:
         return
     words = ["--help" if word == "--options" else word for word in words]
     if resumes(words):
-        _resume(read_options(ResumeOptions, "purerl search", words))
+        _resume(read_options(ResumeOptions, "purerl search", words, complete="purerl search --resume DIR --options"))
         return
     names = "" if words[0].startswith("-") else words[0]
     words = join_resume(words[1:] if names else words)
     advice = "; a field of the Config has no dashes: FIELD=VALUES"
-    options = read_options(SearchOptions, "purerl search", words, advice=advice)
+    options = read_options(SearchOptions, "purerl search", words, advice=advice, complete="purerl search --options")
     _start(names, options)
 
 

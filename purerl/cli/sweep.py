@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from purerl.cli.options import (
     HELP,
@@ -29,7 +29,7 @@ FIELD is a field of the algorithm's Config, total_steps, or env.NAME for a param
   0.9,0.95,0.99                     each of them (a grid)
   "log_uniform(1e-4, 1e-2)"         --samples draws; also uniform(a, b) and choice(a, b, ...)
   "0.1,0.2 when algorithm=ppo"      only where another field has this value
-  [64,64],[256,256]                 tuples
+  "widths=[64,64],[256,256]"        tuples, with their field in quotes: to zsh brackets are a pattern
 
 float fields vary inside one compiled program, all others choose a program. In a TOML file, the same under [space]:
 
@@ -133,12 +133,12 @@ def sweep(words: list[str]) -> None:
         return
     words = ["--help" if word == "--options" else word for word in words]
     if resumes(words, "--file"):
-        _resume(read_options(ResumeOptions, "purerl sweep", words))
+        _resume(read_options(ResumeOptions, "purerl sweep", words, complete="purerl sweep --resume DIR --options"))
         return
     names = "" if words[0].startswith("-") else words[0]
     words = join_resume(words[1:] if names else words)
     advice = "; a field of the Config has no dashes: FIELD=VALUES"
-    options = read_options(SweepOptions, "purerl sweep", words, advice=advice)
+    options = read_options(SweepOptions, "purerl sweep", words, advice=advice, complete="purerl sweep --options")
     _start(names, options, words)
 
 
@@ -232,7 +232,7 @@ def parse_bytes(text: str) -> int:
 
 
 def _from_file(options: SweepOptions, words: list[str]) -> tuple[dict[str, Any], SweepOptions]:
-    from purerl.configuration import from_json, nearest
+    from purerl.configuration import nearest
     from purerl.sweeps.space import from_data
 
     assert options.file is not None
@@ -243,7 +243,7 @@ def _from_file(options: SweepOptions, words: list[str]) -> tuple[dict[str, Any],
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{options.file} is not TOML: {error}") from error
     space = from_data(data.pop("space", {}))
-    kinds = {field.name: field.type for field in dataclasses.fields(SweepOptions)}
+    kinds = get_type_hints(SweepOptions)
     allowed = kinds.keys() - {"fields", "file", "env", "resume", "out"}
     flags = [word.split("=")[0] for word in words if word.startswith("--")]
     given = {flag.removeprefix("--").removeprefix("no-").replace("-", "_") for flag in flags}
@@ -252,9 +252,13 @@ def _from_file(options: SweepOptions, words: list[str]) -> tuple[dict[str, Any],
             raise ValueError(
                 f"{options.file} has no option {name!r}: {nearest(name, allowed)}; fields go under [space]"
             )
-    chosen = {n: from_json(_kind(kinds[n]), v, f"{options.file}: {n}") for n, v in data.items() if n not in given}
+    chosen = {n: _option(kinds[n], v, f"{options.file}: {n}") for n, v in data.items() if n not in given}
     return space, dataclasses.replace(options, **chosen)
 
 
-def _kind(annotation: Any) -> Any:
-    return bool if annotation is Flag else annotation
+def _option(kind: Any, value: Any, path: str) -> Any:
+    """The value of an option in a file; whole numbers may be written 1e6, as on the command line."""
+    from purerl.configuration import from_json, whole_number
+
+    whole = kind in (int, int | None) and isinstance(value, float)
+    return whole_number(path, value) if whole else from_json(kind, value, path)

@@ -186,6 +186,9 @@ def _require_environment(name: str, words: list[str]) -> None:
     flags = [word.partition("=")[0] for word in words]
     if "--env" in flags or not {"-h", "--help"}.isdisjoint(flags):
         return
+    if "--resume" in flags:
+        directory = dict(itertools.pairwise(words)).get("--out", "DIR")
+        raise ValueError(f"a run knows its algorithm and its environment: purerl train --resume {directory}")
     if words and not words[0].startswith("-"):
         raise ValueError(f"what is {words[0]!r}? The environment has a flag: purerl train {name} --env {words[0]}")
     known = [flag for flag in flags if flag in ("--environment", "--env-id", "--env_id")]

@@ -1,5 +1,6 @@
 """The picture of last resort: what was observed, done and earned, as curves over the time steps of an episode."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,14 +34,15 @@ def chart(observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray, no
     """An episode up to step `now`, uint8 `[H, W, 3]`.
 
     Args:
-        observations: `[steps + 1, ...]` of the whole episode, which sets the scales; images are shown as images.
+        observations: `[steps + 1, ...]` of the whole episode, which sets the scales. Images `[rows, columns]` or
+            `[rows, columns, channels]` are shown as images, what has more axes as its numbers in a row.
         actions: `[steps, ...]`.
         rewards: `[steps]`.
         now: how many steps have been made, 0 to `steps`.
     """
-    if observations.ndim > 2 and min(observations.shape[1:3]) > 1:
-        low, high = observations.min(), observations.max()
-        return channels((observations[now] - low) / max(high - low, 1e-9))
+    if observations.ndim in (3, 4) and min(observations.shape[1:3]) > 1:
+        low, high = float(observations.min()), float(observations.max())
+        return channels((observations[now].astype(float) - low) / max(high - low, 1e-9))
     steps = len(rewards)
     rows = (
         ("observation", observations, np.arange(steps + 1), now + 1, 150),
@@ -94,17 +96,16 @@ def _numbers(count: int, top: float) -> list[Shape]:
 def _cells(
     values: np.ndarray, times: np.ndarray, shown: int, across: float, top: float, height: float, ends: tuple
 ) -> list[Shape]:
-    """Many numbers: a row each, dark where it is large."""
-    rows, (low, high) = values.shape[1], ends
-    tall = height / rows
+    """Many numbers: a row each, dark where it is large. Of what shares a pixel only the first is drawn."""
+    (low, high), stride, skip = ends, math.ceil(1 / across), math.ceil(values.shape[1] / height)
+    strength = (values[:shown:stride, ::skip] - low) / max(high - low, 1e-9)
+    wide, tall = across * stride, height / max(strength.shape[1], 1)
     shapes: list[Shape] = []
-    for i in range(shown):
-        strength = (values[i] - low) / max(high - low, 1e-9)
-        for row in range(rows):
-            shade = 1 - strength[row]
+    for time, column in zip(times[:shown:stride], strength, strict=True):
+        x = min(LEFT + across * time, WIDTH - RIGHT - wide)
+        for row, shade in enumerate(1 - column):
             colour = (int(INK[0] + shade * 205), int(INK[1] + shade * 205), int(INK[2] + shade * 200))
-            x = min(LEFT + across * times[i], WIDTH - RIGHT - across)
-            shapes.append(rectangle((x + across / 2, top - tall * (row + 0.5)), across, tall, colour))
+            shapes.append(rectangle((x + wide / 2, top - tall * (row + 0.5)), wide, tall, colour))
     return shapes
 
 

@@ -33,7 +33,7 @@ def suggestion(name: str, names: Sequence[str]) -> str:
         return f"It is an environment of Gymnasium, which simulates it on the host: {PREFIX}{foreign}."
     if not wanted:
         return LISTED
-    near = difflib.get_close_matches(wanted, sorted(set(cores.values())), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(wanted, sorted(set(cores.values())), n=3, cutoff=0.7)
     close = [known for core in near for known in cores if cores[known] == core]
     return f"Did you mean {' or '.join(close[:3])}?" if close else LISTED
 

@@ -60,7 +60,9 @@ def check_output(out: str | Path, frames_per_second: float = FRAMES_PER_SECOND) 
             "step (--every), or save an .mp4"
         )
     if kind == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise ImportError('an .mp4 needs imageio-ffmpeg: pip install "imageio-ffmpeg>=0.6" (a .gif needs nothing)')
+        raise ImportError(
+            'an .mp4 needs the package imageio-ffmpeg: pip install "purerl[video]" (a .gif needs nothing)'
+        )
 
 
 def save(frames: Sequence[np.ndarray], out: str | Path, frames_per_second: float = FRAMES_PER_SECOND) -> Path:
@@ -85,7 +87,8 @@ def gif_bytes(frames: Sequence[np.ndarray], frames_per_second: float = FRAMES_PE
 
     palette = _palette(frames, colours)
     pictures = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
-    durations = [1000 / frames_per_second] * (len(pictures) - 1) + [1000 * LAST_FRAME]
+    begins = np.round(np.arange(len(pictures)) * 100 / frames_per_second)  # a GIF counts hundredths of a second
+    durations = [*(10 * np.diff(begins)).astype(int).tolist(), round(1000 * LAST_FRAME)]
     into = io.BytesIO()
     pictures[0].save(into, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True)
     return into.getvalue()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from purerl.report.rendering import Episode, play
-from purerl.sweeps.results import AgentsTogether, SweepResult
+from purerl.sweeps.results import AgentsTogether, SweepResult, chosen
 from purerl.types import Environment, Key, Policy
 
 
@@ -14,14 +14,17 @@ def play_agents(
     key: Key,
     max_steps: int | None = None,
     *,
-    best: bool = True,
+    best: bool | None = None,
     greedy: bool = True,
     every: int = 1,
 ) -> list[Episode]:
     """An episode of each of these agents, labelled, to be laid out by `purerl.report.rendering.lay_out`.
 
-    Agents of the same environment begin in the same state. `best` takes the parameters that evaluated best, else the
-    last ones. Raises ValueError for an algorithm without environment, IndexError for an agent that there is not.
+    Agents of the same environment begin in the same state. `best=True` takes the parameters that evaluated best,
+    `best=False` the last ones; by default it is the best if there were evaluations.
+
+    Raises ValueError for an algorithm without environment and for the best of agents that were never evaluated,
+    IndexError for an agent that there is not.
     """
     episodes: dict[int, Episode] = {}
     for group in result.together(numbers):
@@ -31,8 +34,16 @@ def play_agents(
 
 
 def _play(
-    group: AgentsTogether, result: SweepResult, key: Key, max_steps: int | None, best: bool, greedy: bool, every: int
+    group: AgentsTogether,
+    result: SweepResult,
+    key: Key,
+    max_steps: int | None,
+    best: bool | None,
+    greedy: bool,
+    every: int,
 ) -> list[Episode]:
+    snapshots = chosen(group.best, group.last, best, str(result.directory))
+
     def make(agent: Any) -> tuple[Policy, Environment]:
         floats, snapshot = agent
         algorithm = group.learner(dict(floats))
@@ -41,8 +52,7 @@ def _play(
     of_agents = [result.trials[number // len(result.seeds)] for number in group.numbers]
     concrete = [group.learner({name: trial.value(name) for name in group.floats}) for trial in of_agents]
     environments = [_environment(result, algorithm) for algorithm in concrete]
-    agents = group.floats, group.best.snapshot if best else group.last
-    return play(make, agents, key, max_steps, every=every, environments=environments)
+    return play(make, (group.floats, snapshots), key, max_steps, every=every, environments=environments)
 
 
 def _environment(result: SweepResult, algorithm: Any) -> Environment:

@@ -46,9 +46,12 @@ class Agent(NamedTuple):
     iterations: int  # of the whole training
     load_training: Callable[[], Training]  # all of its state, to go on with `purerl.train.advance`
 
-    def policy(self, best: bool = True, greedy: bool = True) -> Policy:
-        """How it acts: with the parameters that evaluated best during training, or with the last ones."""
-        return self.algorithm.policy(self.best.snapshot if best else self.last, greedy=greedy)
+    def policy(self, best: bool | None = None, greedy: bool = True) -> Policy:
+        """How it acts: with the parameters that evaluated best during training, or with the last ones (`best=False`).
+
+        By default with the best ones if there were evaluations. Raises ValueError for `best=True` if there were none.
+        """
+        return self.algorithm.policy(chosen(self.best, self.last, best, f"agent {self.number}"), greedy=greedy)
 
 
 class AgentsTogether(NamedTuple):
@@ -59,6 +62,17 @@ class AgentsTogether(NamedTuple):
     floats: dict[str, jax.Array]  # [agents] each
     last: State  # snapshots [agents, ...]
     best: Best
+
+
+def chosen(best: Best, last: State, want_best: bool | None, whose: str) -> State:
+    """The snapshots that evaluated best, or the last ones; for None the best if each was evaluated, else the last.
+
+    Raises ValueError if the best are wanted of what was never evaluated: `best` holds the parameters of the beginning.
+    """
+    evaluated = bool(np.isfinite(best.score).all())
+    if want_best and not evaluated:
+        raise ValueError(f"{whose} was never evaluated during training: there are no best parameters")
+    return last if want_best is False or not evaluated else best.snapshot
 
 
 class Ranked(NamedTuple):
@@ -230,6 +244,8 @@ class SweepResult:
         Args:
             episodes: per agent; at least 100 for a number to publish.
             seed: of the episodes; no training or evaluation has drawn from it.
+
+        Raises ValueError if nothing was evaluated during training: there are no best parameters.
         """
         scores = np.full(len(self.trials) * len(self.seeds), np.nan)
         for piece, program in self._finished():
@@ -306,6 +322,8 @@ def _fresh_returns(
     """`[positions]` mean returns of the best parameters in fresh episodes."""
     batch = program.batch(piece.positions)
     _, snapshots = restore(piece.directory, "policy", snapshot_shapes(program.learner, batch))
+    if not np.isfinite(snapshots["best"].score).any():
+        raise ValueError(f"{piece.directory} was never evaluated during training: there are no best parameters")
 
     def one(floats: Mapping[str, jax.Array], snapshot: State, key: jax.Array) -> jax.Array:
         algorithm = program.learner(dict(floats))

@@ -69,7 +69,8 @@ class Trial(NamedTuple):
 def resolve(number: int, settings: Settings, catalogue: Catalogue, preset: bool) -> Trial:
     """The trial that `settings` describe; what they leave open comes from the preset, then from the defaults.
 
-    Raises ValueError naming the field for what does not exist or has the wrong type.
+    Raises ValueError naming the field for what does not exist or has the wrong type, UsageError (a TypeError) for a
+    `total_steps` that is no number.
     """
     for name in ("algorithm", "env"):
         if name not in settings:

@@ -24,7 +24,8 @@ def test_blocks_are_found_and_run_in_one_namespace(tmp_path):
     page.write_text(
         "```python\nx = 10\n```\n\n```python\n# not executed: it would fail\nraise ValueError\n```\n\n"
         "<!-- not executed: nor would this -->\n```python\nraise ValueError\n```\n\n"
-        "```bash\nexit 1\n```\n\n```python\ny = x + 1\n```\n"
+        "```bash\nexit 1\n```\n\n```python\ny = x + 1\n```\n\n"
+        "<!-- not executed: nor this, and what stands between two of these is -->\n```python\nraise ValueError\n```\n"
     )
     assert run_page(page, {"10": "20"})["y"] == 21
     with pytest.raises(ValueError, match="no block holds '30'"):

@@ -101,6 +101,24 @@ def test_the_chart_shows_numbers_vectors_and_images(shape):
     assert constant.dtype == np.uint8
 
 
+@pytest.mark.parametrize("shape", [(6, 6), (6, 6, 2), (2, 3, 3, 2)])
+def test_the_chart_shows_booleans_and_many_axes(shape):
+    seen = np.random.default_rng(0).random((4, *shape)) < 0.5
+    pictures = [charts.chart(seen, np.zeros((3, 1)), np.zeros(3), now) for now in range(4)]
+    assert all((a != b).any() for a, b in itertools.pairwise(pictures))
+    assert len(np.unique(pictures[0].reshape(-1, 3), axis=0)) > 2
+
+
+def test_the_chart_draws_at_most_a_cell_per_pixel():
+    steps, numbers = 1000, 400
+    values, times = np.random.default_rng(0).random((steps, numbers)), np.arange(steps)
+    across, height = 326 / steps, 150
+    shapes = charts._cells(values, times, steps, across, 300, height, (0.0, 1.0))
+    assert 200 * 100 < len(shapes) <= 326 * height
+    few = charts._cells(values[:20, :10], times, 20, 326 / 20, 300, height, (0.0, 1.0))
+    assert len(few) == 20 * 10
+
+
 def model_pictures() -> list[np.ndarray]:
     model = mjx.load_model(PENDULUM)
     return [draw_model(model, CAMERA, np.array([angle])) for angle in (0.0, 0.8)]

@@ -30,6 +30,13 @@ def test_a_name_like_nothing_is_answered_with_where_to_look():
         environments.make("§§§")
 
 
+@pytest.mark.parametrize("name", ["Nope", "xyzzy", "Foo-v1"])
+def test_an_unrelated_word_gets_no_suggestion(name):
+    with pytest.raises(ValueError, match="purerl list") as raised:
+        environments.make(name)
+    assert "Did you mean" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("name", "valid"),
     [

@@ -1,5 +1,6 @@
 """Episodes as films: what is on the frames, several agents side by side, and the files."""
 
+import io
 import itertools
 
 import imageio.v3 as imageio
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from purerl.environments import drawing
 from purerl.report import films
@@ -168,6 +170,21 @@ def test_a_gif_keeps_its_colours(tmp_path):
         assert np.abs(got[..., :3].astype(int) - wanted).max() <= 4
 
 
+@pytest.mark.parametrize("speed", [10, 24, 30, 40, 45, 50])
+def test_a_gif_is_as_fast_as_it_is_told(speed):
+    frames = [np.zeros((5, 10, 3), np.uint8) for _ in range(50)]
+    for number, frame in enumerate(frames):
+        frame[number // 10, number % 10] = 255
+    with Image.open(io.BytesIO(films.gif_bytes(frames, speed))) as gif:
+        durations = []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            durations.append(gif.info["duration"])
+    assert durations[-1] == 1000
+    assert sum(durations[:-1]) == pytest.approx(1000 * 49 / speed, abs=5)
+    assert max(durations[:-1]) - min(durations[:-1]) <= 10
+
+
 def test_a_notebook_shows_a_film():
     made = film(right(), corridor(), KEY, max_steps=1)
     assert "data:image/gif;base64," in made._repr_html_()
@@ -190,7 +207,7 @@ def test_what_cannot_be_saved_is_said_before(out, speed, message):
 
 def test_a_missing_encoder_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install .imageio-ffmpeg"):
+    with pytest.raises(ImportError, match=r"pip install .purerl\[video\]"):
         films.check_output("film.mp4")
     films.check_output("film.gif")
 

@@ -17,15 +17,17 @@ import pytest
 
 from purerl import run, sweep, uniform
 from purerl.checkpoint import CheckpointError
+from purerl.cli.agents import of_best_settings
 from purerl.evaluate import evaluate
 from purerl.host import driver
 from purerl.report.sweep_console import silent
+from purerl.report.sweep_films import play_agents
 from purerl.sweep import load, resume
 from purerl.sweeps import directory as files
 from purerl.sweeps.summary import report
 from purerl.train import advance
 from tests import toy_learner
-from tests.sweeps.worker import OWN, WORKER, quiet_sweep
+from tests.sweeps.worker import OWN, SPACE, WORKER, quiet_sweep
 from tests.test_run import COMPILE_EVENT, assert_same
 
 
@@ -232,6 +234,28 @@ def test_absolute_scores_are_of_fresh_episodes_with_the_best_parameters(whole):
     agent = whole.agent(4)
     many = jax.jit(lambda key: evaluate(agent.policy(), agent.environment, key, 512))(jax.random.key(1)).returns
     assert abs(scores[4] - many.mean()) < 4 * many.std() / 4 + 1e-6
+
+
+def test_what_was_never_evaluated_has_no_best_parameters(tmp_path):
+    one = {**SPACE, "num_envs": 3, "learning_rate": 0.1}
+    blind = quiet_sweep(tmp_path / "blind", one, seeds=1, evaluations=0)
+    key, nothing = jax.random.key(0), "was never evaluated during training: there are no best parameters"
+    with pytest.raises(ValueError, match=nothing):
+        play_agents(blind, [0], key, 3, best=True)
+    with pytest.raises(ValueError, match=nothing):
+        blind.agent(0).policy(best=True)
+    with pytest.raises(ValueError, match=nothing):
+        blind.absolute_scores(episodes=2)
+    [by_default], [last] = (play_agents(blind, [0], key, 3, **which) for which in ({}, {"best": False}))
+    np.testing.assert_array_equal(np.stack(by_default.pictures), np.stack(last.pictures))
+
+
+def test_agents_of_several_environments_are_chosen_by_number(whole):
+    trials = (*whole.trials[:3], *(trial._replace(environment="elsewhere") for trial in whole.trials[3:]))
+    mixed = dataclasses.replace(whole, trials=trials)
+    with pytest.raises(ValueError, match=r"several environments: choose agents by number \(agents.csv\), --agent N"):
+        of_best_settings(mixed, 1)
+    assert of_best_settings(whole, 2) == [3 * one.trial.number for one in whole.ranking()[:2]]
 
 
 def test_policies_alone_can_be_kept(tmp_path, whole):
