@@ -172,9 +172,10 @@ def use_all_cores(cores: int | None = None) -> int:
 
 
 def require_gpu_build() -> None:
-    """Raise ImportError if JAX is told to use an NVIDIA GPU (`JAX_PLATFORMS=cuda`) and has no build for one."""
+    """Raise ImportError if JAX is told to use a GPU (`JAX_PLATFORMS=cuda` or `gpu`) and has no build for one."""
     wanted = (jax.config.jax_platforms or "").split(",")  # pyright: ignore[reportAttributeAccessIssue]
-    if {"cuda", "gpu"} & set(wanted) and "cpu" not in wanted and not _has_gpu_build():
+    missing = ("cuda" in wanted and not _has_build("cuda")) or ("gpu" in wanted and not _has_build("cuda", "rocm"))
+    if missing and "cpu" not in wanted:
         raise ImportError(
             f"JAX is told to use a GPU (JAX_PLATFORMS={','.join(wanted)}), but it has no build for one: "
             f'pip install "purerl[gpu]", or JAX_PLATFORMS=cpu to use the CPU'
@@ -184,15 +185,15 @@ def require_gpu_build() -> None:
 def idle_gpu() -> list[str]:
     """A sentence if there is an NVIDIA GPU that this JAX cannot use, and nobody has said that the CPU is meant."""
     chosen = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
-    if chosen or jax.default_backend() != "cpu" or shutil.which("nvidia-smi") is None or _has_gpu_build():
+    if chosen or jax.default_backend() != "cpu" or shutil.which("nvidia-smi") is None or _has_build("cuda"):
         return []
     return ['training on the CPU: there is nvidia-smi, but JAX has no build for a GPU (pip install "purerl[gpu]")']
 
 
-def _has_gpu_build() -> bool:
-    """Whether a plugin of JAX for NVIDIA GPUs is installed."""
+def _has_build(*kinds: str) -> bool:
+    """Whether a plugin of JAX for one of these kinds of GPUs is installed."""
     names = [point.name for point in importlib.metadata.entry_points(group="jax_plugins")]
-    return any("cuda" in name for name in names)
+    return any(kind in name for kind in kinds for name in names)
 
 
 def idle_cores() -> list[str]:

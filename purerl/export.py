@@ -8,6 +8,7 @@
 episode.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from purerl import saved
 from purerl.environments import gymnasium_bridge
+from purerl.environments.simulators import Conversion
 from purerl.evaluate import Evaluation
 from purerl.sweeps.directory import is_sweep
 from purerl.types import Box, Discrete, Environment, MultiDiscrete, Policy, Space
@@ -55,9 +57,10 @@ class Actor:
     def reset(self, seed: int | None = None) -> None:
         """Forget: the next observation is the first of an episode. A `seed` also begins the random numbers anew."""
         if seed is not None:
-            self._key, self._resets, self._calls = jax.random.key(seed), 0, 0
+            self._acting_key, self._memory_key = jax.random.split(jax.random.key(seed))
+            self._resets = self._calls = 0
+        self._memory = self._begin(jax.random.fold_in(self._memory_key, self._resets))
         self._resets += 1
-        self._memory = self._begin(jax.random.fold_in(jax.random.fold_in(self._key, 1), self._resets))
 
     def __call__(self, observation: Any) -> Any:
         """The action for an observation of the space's shape, or for `[copies, ...]` of them.
@@ -71,7 +74,7 @@ class Actor:
         if observation.shape != expected:
             hint = "" if batch else "; for several at once, export the policy with copies=..."
             raise ValueError(f"this policy acts on observations of shape {expected}, got {observation.shape}{hint}")
-        self._memory, action = self._act(self._key, np.int32(self._calls), self._memory, observation)
+        self._memory, action = self._act(self._acting_key, np.int32(self._calls), self._memory, observation)
         self._calls += 1
         action = np.asarray(action)
         return int(action) if isinstance(self.action_space, Discrete) and not batch else action
@@ -157,22 +160,31 @@ def evaluate_in_gymnasium(
     """
     act = export_policy(policy, environment, copies=episodes, seed=seed)
     make, title = gymnasium_bridge.maker(simulator, max_episode_steps)
-    simulators = [make() for _ in range(episodes)]
-    found = gymnasium_bridge.interface(title, simulators[0])
-    require_same_spaces(environment, found, title)
-    observe, decode = found.conversion
+    simulators = [make()]
+    try:
+        found = gymnasium_bridge.interface(title, simulators[0])
+        require_same_spaces(environment, found, title)
+        simulators += [make() for _ in range(episodes - 1)]
+        return _played(act, simulators, found.conversion, seed)
+    finally:
+        for one in simulators:
+            one.close()
+
+
+def _played(act: Actor, simulators: Sequence[Any], conversion: Conversion, seed: int) -> Evaluation:
+    """One episode in every simulator, side by side."""
+    observe, decode = conversion
+    episodes = len(simulators)
     observations = np.stack([observe(one.reset(seed=seed + i)[0]) for i, one in enumerate(simulators)])
     returns, lengths, alive = np.zeros(episodes), np.zeros(episodes, np.int32), np.ones(episodes, bool)
     while alive.any():
         actions = act(observations)
-        for i in np.flatnonzero(alive):
+        for i in np.flatnonzero(alive).tolist():
             shown, reward, terminated, truncated, _ = simulators[i].step(decode(actions[i]))
             observations[i] = observe(shown)
             returns[i] += float(reward)
             lengths[i] += 1
             alive[i] = not (terminated or truncated)
-    for one in simulators:
-        one.close()
     return Evaluation(returns, lengths)  # pyright: ignore[reportArgumentType]
 
 

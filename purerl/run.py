@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from purerl import checkpoint, processes, trees
@@ -69,7 +70,7 @@ def run(
     require_algorithm(algorithm, "run")
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 group, got {checkpoint_every}")
-    if episodes < 1:
+    if evaluations and episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}; evaluations=0 evaluates never")
     if directory is None and (resume or overwrite):
         raise ValueError("resume and overwrite need a directory: directory='runs/NAME'")
@@ -87,6 +88,8 @@ def run(
     if directory is None:
         return execute(setup)
     directory = Path(directory)
+    if resume:
+        require_states_that_last(algorithm, directory)
     setup = setup._replace(sinks=(picture(directory), *sinks))
     return execute_in(directory, setup, resume=resume, overwrite=overwrite)
 
@@ -116,9 +119,26 @@ def _check_or_write(directory: Path, setup: Setup) -> None:
         run_directory.write_config(directory, setup.metadata, setup.checkpoint_every)
 
 
+def require_states_that_last(
+    algorithm: Algorithm, directory: Path, way_out: str = "use another directory or overwrite this one"
+) -> None:
+    """Raise CheckpointError if there is a training in `directory` whose environments another process simulated."""
+    environment = algorithm.environment
+    if not (environment and environment.host):
+        return
+    with processes.refused_together():
+        if processes.first() and run_directory.has_checkpoint(directory):
+            raise checkpoint.CheckpointError(
+                f"{directory} cannot be resumed: {environment.name} is simulated on the host, and the episodes that "
+                f"were going on ended with the process that trained it. Its policies can be evaluated and filmed; to "
+                f"train anew, {way_out}"
+            )
+
+
 def seed_numbers(seeds: int | Sequence[int], seed: int = 0) -> list[int]:
     """`seed + i` for every agent i. Raises ValueError if there is none, or if two agents have the same."""
-    listed = isinstance(seeds, Sequence | np.ndarray) and not isinstance(seeds, str)
+    seeds = np.asarray(seeds).tolist() if isinstance(seeds, np.ndarray | jax.Array) else seeds
+    listed = isinstance(seeds, Sequence) and not isinstance(seeds, str)
     offsets: Any = seeds if listed else range(whole_number("seeds", seeds))
     numbers = [seed + whole_number("a seed", i) for i in offsets]
     if not numbers or len(set(numbers)) < len(numbers):

@@ -79,6 +79,59 @@ def test_continuous_actions_are_within_bounds():
     assert lengths.tolist() == [9, 9]
 
 
+def test_simulators_are_closed_whatever_happens():
+    opened, closed = [], []
+
+    class Closing(gymnasium.Wrapper):
+        def close(self):
+            closed.append(self)
+            super().close()
+
+    def simulator(name="CartPole-v1"):
+        opened.append(Closing(gymnasium.make(name)))
+        return opened[-1]
+
+    with pytest.raises(ValueError, match="cannot act in"):
+        evaluate_in_gymnasium(BALANCE, make("CartPole-v1"), lambda: simulator("Acrobot-v1"), episodes=9)
+    assert len(opened) == 1
+    assert closed == opened
+    broken = BALANCE._replace(act=lambda key, memory, seen: (memory, jnp.int32(7)))
+    with pytest.raises(AssertionError):
+        evaluate_in_gymnasium(broken, make("CartPole-v1"), simulator, episodes=3)
+    assert len(opened) == 1 + 3
+    assert closed == opened
+
+
+def test_random_memories_have_keys_of_their_own():
+    """What a policy draws when an episode begins is not what it draws when it acts."""
+
+    def found(key, memory, seen):
+        drawn = jax.vmap(lambda number: jax.random.bits(jax.random.fold_in(key, number)))(jnp.arange(5))
+        return memory, jnp.any(drawn == memory) | (jax.random.bits(key) == memory)
+
+    act = export_policy(Policy(jax.random.bits, found), make("CartPole-v1"), seed=5)
+    for _ in range(3):
+        assert [act(np.zeros(4)) for _ in range(4)] == [0] * 4
+        act.reset()
+
+
+def weights(state):
+    return (1e6 * state.weights["a/b"].sum()).astype(jnp.int32).item()
+
+
+def telling_its_weights(make):
+    """Makes a learner whose policies act by saying what its weights are."""
+
+    def made(environment, config):
+        def policy(state, greedy=True):
+            told = (1e6 * state.weights["a/b"].sum()).astype(jnp.int32)
+            return Policy(lambda key: (), lambda key, memory, observation: (memory, told))
+
+        return make(environment, config)._replace(policy=policy)
+
+    return made
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
@@ -97,15 +150,18 @@ def test_mistakes(mistake, message):
 def test_from_a_run_directory(tmp_path, monkeypatch, capsys):
     """As the policy of its newest or best parameters acts; and `purerl evaluate` plays elsewhere."""
     monkeypatch.setitem(ALGORITHMS, "toy", "tests.toy_learner")
-    environment = make("CartPole-v1")
-    algorithm = toy_learner.make(environment, toy_learner.Config())
-    result = run(algorithm, iterations=2, evaluations=1, episodes=2, seeds=2, directory=tmp_path, sinks=())
-    policy = algorithm.policy(jax.tree.map(lambda x: x[1], result.training.state))
-    observations = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-    expected = jax.vmap(lambda observation: policy.act(jax.random.key(0), (), observation)[1])(observations)
-    for best in (None, True, False):
-        act = load_policy(tmp_path, agent=1, best=best, copies=8)
-        assert act(observations).tolist() == expected.tolist()
+    with monkeypatch.context() as patched:
+        patched.setattr(toy_learner, "make", telling_its_weights(toy_learner.make))
+        algorithm = toy_learner.make(make("CartPole-v1"), toy_learner.Config())
+        result = run(algorithm, iterations=4, evaluations=4, episodes=2, seeds=2, directory=tmp_path, sinks=())
+        training = result.training
+        states = {(1, False): training.state, (1, True): training.best.snapshot, (0, False): training.state}
+        told = {which: weights(jax.tree.map(lambda x, i=which[0]: x[i], state)) for which, state in states.items()}
+        assert len(set(told.values())) == 3  # or nothing is distinguished
+        for (agent, best), expected in told.items():
+            act = load_policy(tmp_path, agent=agent, best=best, copies=2)
+            assert act(np.zeros((2, 4))).tolist() == [expected] * 2
+        assert load_policy(tmp_path, agent=1)(np.zeros(4)) == told[1, True]
     with pytest.raises(ValueError, match="agent must be between 0 and 1, got 2"):
         load_policy(tmp_path, agent=2)
     with pytest.raises(FileNotFoundError):

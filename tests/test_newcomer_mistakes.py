@@ -299,13 +299,16 @@ def test_running_out_of_memory_says_what_may_help():
 
 
 def test_a_gpu_that_jax_cannot_use_is_spoken_of(monkeypatch):
-    monkeypatch.setattr(devices, "_has_gpu_build", lambda: False)
+    monkeypatch.setattr(devices, "_has_build", lambda *kinds: "rocm" in kinds)
     monkeypatch.setattr(devices.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     platforms = jax.config.jax_platforms
     try:
         jax.config.update("jax_platforms", "cuda")
         with pytest.raises(ImportError, match=r'JAX_PLATFORMS=cuda.*pip install "purerl\[gpu\]", or JAX_PLATFORMS=cpu'):
             make("CartPole-v1")
+        for without in ("rocm", "gpu"):  # a build for GPUs of AMD will do
+            jax.config.update("jax_platforms", without)
+            devices.require_gpu_build()
         jax.config.update("jax_platforms", None)
         if jax.default_backend() == "cpu":
             assert "no build for a GPU" in devices.idle_gpu()[0]

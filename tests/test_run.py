@@ -128,7 +128,7 @@ def test_the_step_is_traced_once_per_run():
 
 
 def test_evaluation_does_not_change_the_training():
-    assert_same(quiet_run(evaluations=0, iterations=12).training.state, quiet_run().training.state)
+    assert_same(quiet_run(evaluations=0, episodes=0).training.state, quiet_run().training.state)
 
 
 def test_each_seed_is_what_it_is_alone():
@@ -331,6 +331,7 @@ def test_seeds():
     assert seed_numbers([4, 9]) == [4, 9]
     assert seed_numbers(np.int64(2)) == [0, 1]  # pyright: ignore[reportArgumentType]
     assert seed_numbers(np.array([4, 9])) == [4, 9]  # pyright: ignore[reportArgumentType]
+    assert seed_numbers(jax.numpy.array([4, 9])) == [4, 9]  # pyright: ignore[reportArgumentType]
     for bad in (0, [], [1, 1]):
         with pytest.raises(ValueError, match="seeds must be"):
             seed_numbers(bad)

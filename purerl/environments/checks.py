@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.configuration import UsageError, a
 from purerl.types import Algorithm, Box, Discrete, Environment, MultiDiscrete, Timestep
@@ -25,6 +26,12 @@ def require_environment(found: Any, who: str) -> None:
                 f"{found.name}: {kind} must be a purerl.Box, Discrete or MultiDiscrete, but it is {type(space)}; for "
                 f"example purerl.Discrete(2) or purerl.Box(low=-1.0, high=1.0, shape=(3,))"
             )
+
+
+def integer_bound(bound: Any, dtype: Any) -> np.ndarray:
+    """A bound, perhaps of a wider type or infinite, as integers of this type: the nearest that it has."""
+    limits = np.iinfo(dtype)
+    return np.clip(np.asarray(bound, np.float64), limits.min, limits.max).astype(dtype)
 
 
 def check_types(environment: Environment) -> None:

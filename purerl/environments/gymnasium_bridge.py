@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from purerl.environments.checks import integer_bound
 from purerl.environments.simulators import Conversion, Simulators
 from purerl.environments.vectorize import SelectiveReset
 from purerl.types import (
@@ -174,8 +175,10 @@ def _environment(name: str, made: Callable[[], Any]) -> Environment:
         after = np.stack([seeds, lengths, checksums], axis=-1).astype(np.uint32)
         return after, np.stack([outcome.observation for outcome in outcomes]), rest
 
-    begin = _on_host(begun, ((jnp.uint32, ()), (dtype, shape)), largest=4)
-    advance = _on_host(stepped, ((jnp.uint32, (3,)), (dtype, shape), (jnp.float32, (3,))), largest=max(12, like.nbytes))
+    after_reset = (jnp.uint32, ()), (dtype, shape)
+    after_step = (jnp.uint32, (3,)), (dtype, shape), (jnp.float32, (3,))
+    begin = _on_host(begun, after_reset, largest=4, expect=simulators.expect)
+    advance = _on_host(stepped, after_step, largest=max(12, like.nbytes), expect=simulators.expect)
 
     def reset_where(key: Key, wanted: Array) -> tuple[EnvState, Observation]:
         seed = jax.random.bits(key, (), jnp.uint32) >> 1  # simulators take what fits an int32
@@ -205,7 +208,10 @@ def _environment(name: str, made: Callable[[], Any]) -> Environment:
 
 
 def _on_host(
-    function: Callable[..., tuple[np.ndarray, ...]], results: tuple[tuple[Any, tuple[int, ...]], ...], largest: int
+    function: Callable[..., tuple[np.ndarray, ...]],
+    results: tuple[tuple[Any, tuple[int, ...]], ...],
+    largest: int,
+    expect: Callable[[int], None],
 ) -> Callable[..., Any]:
     """A function of one environment, traced, that calls `function` of many on the host, however it is vmapped.
 
@@ -216,12 +222,14 @@ def _on_host(
         function: from arrays `[N, ...]` to arrays `[N, ...]`.
         results: type and shape of each result, without the N.
         largest: bytes of the largest argument, of one environment.
+        expect: is told, while tracing, how many environments all calls of all devices are for (at most).
     """
     at_once = max(1, CALL // largest)
 
     @jax.custom_batching.custom_vmap
     def many(*arguments: Array) -> tuple[Array, ...]:
         pieces = []
+        expect(arguments[0].shape[0] * jax.local_device_count())
         for begin in range(0, arguments[0].shape[0], at_once):
             piece = [x[begin : begin + at_once] for x in arguments]
             shapes = tuple(jax.ShapeDtypeStruct((piece[0].shape[0], *shape), dtype) for dtype, shape in results)
@@ -309,9 +317,13 @@ def _type(dtype: Any) -> Any:
 
 
 def _bound(bound: np.ndarray, dtype: Any) -> Any:
-    """A bound of a Box as one number where it is everywhere the same; the largest floats mean that there is none."""
+    """A bound of a Box as one number where it is everywhere the same.
+
+    The largest floats mean that there is none; integers that the type does not have are its largest or smallest one.
+    """
+    bound = np.asarray(bound)
     if dtype == jnp.float32:
         largest = float(np.finfo(np.float32).max)
         bound = np.where(np.abs(bound) >= largest, np.copysign(np.inf, bound), bound)
-    bound = np.asarray(bound).astype(dtype)
+    bound = bound.astype(dtype) if dtype in (jnp.float32, jnp.bool_) else integer_bound(bound, dtype)
     return bound.flat[0].item() if bound.size and np.all(bound == bound.flat[0]) else bound

@@ -38,6 +38,7 @@ import numpy as np
 from jax.core import Tracer
 
 from purerl import trees
+from purerl.environments.checks import integer_bound
 from purerl.types import Action, Array, Box, Discrete, Environment, EnvState, Key, Observation, Space, Timestep
 
 MINATAR = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar")
@@ -99,7 +100,8 @@ def from_gymnax(environment: Any, params: Any = None) -> Environment:
     Where there is `is_truncated` (gymnax 1), `step_env` tells of terminations and it of truncations. Before, the two
     were one `done`: it is a termination if `is_terminal` says so of the state with the time limit lifted, otherwise a
     truncation. Without `is_terminal` every end is taken for a termination. Actions and bounds are treated as `make`
-    treats them; observations keep their type, but every float is float32.
+    treats them; observations keep their type, but every float is float32. The fields of `params` are recorded: a
+    training with other ones is another run.
 
     Raises ValueError naming what is missing: a method, the time limit, or a space that purerl does not have.
     """
@@ -122,7 +124,8 @@ def from_gymnax(environment: Any, params: Any = None) -> Environment:
         return jnp.asarray(observation, observation_space.dtype)
 
     max_steps = int(getattr(params, limit))
-    return _adapted(name, environment, params, observation_space, action_space, max_steps, observed, limit)
+    one = _adapted(name, environment, params, observation_space, action_space, max_steps, observed, limit)
+    return one._replace(parameters=_fields(params))
 
 
 def _adapted(
@@ -163,6 +166,15 @@ def _adapted(
     return Environment(name, reset, step, observation_space, action_space, max_steps)
 
 
+def _fields(params: Any) -> dict[str, Any]:
+    """The parameters of an object that is not gymnax's own, by name: a NamedTuple, a dataclass or any object."""
+    if hasattr(params, "_asdict"):
+        return params._asdict()
+    if dataclasses.is_dataclass(params):
+        return {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    return dict(getattr(params, "__dict__", {}))
+
+
 def _own_space(name: str, what: str, space: Any, shown: Any = None) -> Space:
     """The space of an object that is not gymnax's own; of observations, the type is that of what is `shown`."""
     if not hasattr(space, "low") and not hasattr(space, "n"):
@@ -176,7 +188,8 @@ def _own_space(name: str, what: str, space: Any, shown: Any = None) -> Space:
     dtype = jnp.float32 if jnp.issubdtype(dtype, jnp.floating) else dtype.type
     if dtype == jnp.float32:
         return found
-    low, high = (np.asarray(bound).astype(dtype)[()] for bound in (found.low, found.high))
+    convert = np.asarray if dtype == jnp.bool_ else integer_bound
+    low, high = (_as_one(convert(bound, dtype)) for bound in (space.low, space.high))
     return Box(low, high, found.shape, dtype)
 
 
@@ -231,10 +244,14 @@ def _space(space: Any) -> Space:
         if isinstance(x, Tracer):
             return x
         x = np.asarray(x, np.float32)
-        x = np.where(np.abs(x) >= LARGEST, np.copysign(np.inf, x), x).astype(np.float32)
-        return float(x.flat[0]) if np.all(x == x.flat[0]) else x
+        return _as_one(np.where(np.abs(x) >= LARGEST, np.copysign(np.inf, x), x).astype(np.float32))
 
     return Box(bound(space.low), bound(space.high), tuple(space.shape))
+
+
+def _as_one(bound: np.ndarray) -> Any:
+    """A bound as one number where it is everywhere the same."""
+    return bound.flat[0].item() if np.all(bound == bound.flat[0]) else bound
 
 
 def _observation_space(name: str, environment: Any, params: Any) -> Space:

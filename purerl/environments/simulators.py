@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+ASIDE = 16  # times `kept`: unfinished episodes without a simulator that are remembered
+
 
 class Outcome(NamedTuple):
     """What a reset or a step came to."""
@@ -84,7 +86,8 @@ class Simulators:
         conversion: between its spaces and those of the `Environment`.
         action: one, for its shape and type.
         kept: simulators that unfinished episodes may keep, and finished episodes that are remembered. Both are at least
-            four times the number of states that were ever stepped at once.
+            four times the number of states that are stepped at once, which `expect` tells. Unfinished episodes without
+            a simulator are remembered too, `ASIDE` times as many.
         name: for messages.
     """
 
@@ -94,13 +97,18 @@ class Simulators:
         self.idle: list[Any] = []
         self.episodes: dict[int, list[Episode]] = {}  # by seed; more than one where a state was stepped in two ways
         self.running: OrderedDict[int, Episode] = OrderedDict()  # with a simulator; least recently stepped first
+        self.aside: OrderedDict[int, Episode] = OrderedDict()  # unfinished, without a simulator; longest so first
         self.finished: OrderedDict[int, Episode] = OrderedDict()  # least recently stepped first
         self.camera: Camera | None = None
+
+    def expect(self, states: int) -> None:
+        """So many states are going to be stepped side by side, by however many calls."""
+        with self.lock:
+            self.kept = max(self.kept, 4 * states)
 
     def reset(self, seeds: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, list[np.ndarray | None]]:
         """Begin an episode for every one of the seeds `[N]` that is wanted: checksums `[N]`, observations (or None)."""
         with self.lock:
-            self._expect(len(seeds))
             checksums, observations = np.zeros(len(seeds), np.uint32), []
             for i, seed in enumerate(seeds.tolist()):
                 episode = self._begin(seed) if wanted[i] else None
@@ -113,7 +121,6 @@ class Simulators:
     ) -> tuple[np.ndarray, np.ndarray, list[Outcome]]:
         """Step the N states: their next lengths and checksums, each `[N]`, and what came of it. Actions `[N, ...]`."""
         with self.lock:
-            self._expect(len(seeds))
             after = [
                 self._step(seed, length, checksum, action)
                 for seed, length, checksum, action in zip(
@@ -132,12 +139,10 @@ class Simulators:
             camera = self.camera
             begin = camera.length if camera and camera.episode is episode and camera.length <= length else 0
             simulator = camera.simulator if camera else self._take()
+            self.camera = None  # if it fails, nobody knows where the simulator is
             self._repeat(simulator, episode, length, begin)
             self.camera = Camera(simulator, episode, length)
             return simulator.render()
-
-    def _expect(self, states: int) -> None:
-        self.kept = max(self.kept, 4 * states)
 
     def _step(self, seed: int, length: int, checksum: int, action: np.ndarray) -> tuple[int, int, Outcome]:
         done = action.tobytes()
@@ -166,8 +171,8 @@ class Simulators:
             raise LookupError(
                 f"{self.name}: a state was stepped whose simulator is not here. Its states are good only in the "
                 f"process that made them, and only while the episode is remembered: a training on it cannot be resumed "
-                f"from a checkpoint (train anew), and a state that has long been finished cannot be stepped again "
-                f"(reset instead)"
+                f"from a checkpoint (train anew), and a state that was finished or left alone long ago cannot be "
+                f"stepped again (reset instead)"
             )
         episode = self._begin(seed)
         if episode.checksums[0] != checksum:
@@ -175,15 +180,12 @@ class Simulators:
         return episode
 
     def _begin(self, seed: int) -> Episode:
-        known = self.episodes.setdefault(seed, [])
-        for episode in known:
+        for episode in self.episodes.get(seed, ()):
             if episode.length == 0:
                 return episode
         simulator = self._take()
         episode = Episode(seed, simulator, self._begun(simulator, seed), self.like.nbytes)
-        known.append(episode)
-        self.running[id(episode)] = episode
-        return episode
+        return self._remembered(episode)
 
     def _advance(self, episode: Episode, action: np.ndarray, done: bytes) -> None:
         """One step of the newest state."""
@@ -213,13 +215,17 @@ class Simulators:
         branch = Episode(episode.seed, simulator, last, episode.width)
         branch.actions = episode.actions[: length * episode.width]
         branch.checksums = episode.checksums[: length + 1]
-        self.episodes[episode.seed].append(branch)
-        self.running[id(branch)] = branch
-        return branch
+        return self._remembered(branch)
+
+    def _remembered(self, episode: Episode) -> Episode:
+        self.episodes.setdefault(episode.seed, []).append(episode)
+        self.running[id(episode)] = episode
+        return episode
 
     def _with_simulator(self, episode: Episode) -> Any:
         """The simulator of an unfinished episode, in its newest state."""
         if episode.simulator is None:
+            self.aside.pop(id(episode), None)  # first, lest it is the one that is forgotten
             simulator = self._take()
             self._repeat(simulator, episode, episode.length)
             episode.simulator = simulator
@@ -250,9 +256,17 @@ class Simulators:
             episode = self.running.popitem(last=False)[1]
             self.idle.append(episode.simulator)
             episode.simulator = None
-            if episode.length == 0:  # a reset with its seed makes it again
-                self._forget(episode)
+            self._set_aside(episode)
         return self.idle.pop() if self.idle else self.make()
+
+    def _set_aside(self, episode: Episode) -> None:
+        """Remember an unfinished episode without its simulator, and forget those that have been so for longest."""
+        if episode.length == 0:  # a reset with its seed makes it again
+            self._forget(episode)
+            return
+        self.aside[id(episode)] = episode
+        while len(self.aside) > ASIDE * self.kept:
+            self._forget(self.aside.popitem(last=False)[1])
 
     def _forget(self, episode: Episode) -> None:
         left = self.episodes[episode.seed]

@@ -4,12 +4,13 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from purerl.environments.gymnasium_bridge import PREFIX
+
 # Ids of Gymnasium that nothing here resembles: their newest versions.
 GYMNASIUM = (
     *("LunarLander-v3", "LunarLanderContinuous-v3", "BipedalWalker-v3", "BipedalWalkerHardcore-v3", "CarRacing-v3"),
     *("Taxi-v4", "Blackjack-v1"),
 )
-PREFIX = "gymnasium/"
 PREFERRED = ("brax/", "mjx/", "finite/")  # a name of MuJoCo's is meant for these before any other suite
 
 

@@ -62,6 +62,16 @@ class SelectiveReset:
         return self.where(key, jnp.ones((), bool))
 
 
+def then(
+    reset: Callable[[Key], tuple[EnvState, Observation]],
+    change: Callable[[EnvState, Observation], tuple[EnvState, Observation]],
+) -> Callable[[Key], tuple[EnvState, Observation]]:
+    """A reset that makes something else of what another one returns; it is selective if that one is."""
+    if isinstance(reset, SelectiveReset):
+        return SelectiveReset(lambda key, wanted: change(*reset.where(key, wanted)))
+    return lambda key: change(*reset(key))
+
+
 class VectorEnvironment(NamedTuple):
     """`num_envs` environments stepped together, resetting by themselves."""
 

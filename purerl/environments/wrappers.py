@@ -20,7 +20,7 @@ from flax import struct
 from jax.core import Tracer
 
 from purerl import trees
-from purerl.environments.vectorize import VectorEnvironment, VectorState
+from purerl.environments.vectorize import VectorEnvironment, VectorState, then
 from purerl.normalization import RunningStatistics, init_statistics, normalize, update_statistics
 from purerl.types import (
     Action,
@@ -98,8 +98,7 @@ def time_limit(environment: Environment, steps: int) -> Environment:
     if steps < 1:
         raise ValueError(f"time_limit needs at least 1 step, got {steps}")
 
-    def reset(key: Key) -> tuple[Wrapped, Observation]:
-        state, observation = environment.reset(key)
+    def begun(state: EnvState, observation: Observation) -> tuple[Wrapped, Observation]:
         return Wrapped(state, jnp.zeros((), jnp.int32)), observation
 
     def step(key: Key, state: Wrapped, action: Action) -> tuple[Wrapped, Timestep]:
@@ -109,7 +108,7 @@ def time_limit(environment: Environment, steps: int) -> Environment:
         return Wrapped(inner, elapsed), timestep._replace(truncated=truncated)
 
     return environment._replace(
-        reset=reset,
+        reset=then(environment.reset, begun),
         step=step,
         max_steps=min(steps, environment.max_steps),
         wrappers=_recorded(environment, "time_limit", steps),
@@ -138,8 +137,7 @@ def frame_stack(environment: Environment, frames: int) -> Environment:
             return x
         return jnp.stack([x] * frames, axis=-1) if flat_image else jnp.concatenate([x] * frames, axis=-1)
 
-    def reset(key: Key) -> tuple[Wrapped, Observation]:
-        state, observation = environment.reset(key)
+    def begun(state: EnvState, observation: Observation) -> tuple[Wrapped, Observation]:
         history = jnp.stack([observation] * frames)  # [frames, ...]
         return Wrapped(state, history), stack(list(history))
 
@@ -151,7 +149,7 @@ def frame_stack(environment: Environment, frames: int) -> Environment:
     shape = (*space.shape, frames) if flat_image else (*space.shape[:-1], frames * space.shape[-1])
     stacked = Box(bound(space.low), bound(space.high), shape, space.dtype)
     return environment._replace(
-        reset=reset,
+        reset=then(environment.reset, begun),
         step=step,
         observation_space=stacked,
         goals=None,
@@ -225,8 +223,7 @@ def with_last_action_and_reward(environment: Environment) -> Environment:
 
     added = 1 + jax.eval_shape(features, jax.ShapeDtypeStruct(actions.shape, actions.dtype)).shape[0]
 
-    def reset(key: Key) -> tuple[EnvState, Observation]:
-        state, observation = flat.reset(key)
+    def begun(state: EnvState, observation: Observation) -> tuple[EnvState, Observation]:
         return state, jnp.concatenate([observation, jnp.zeros(added)])
 
     def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
@@ -236,6 +233,7 @@ def with_last_action_and_reward(environment: Environment) -> Environment:
 
     space = Box(-jnp.inf, jnp.inf, (size + added,))
     wrappers = _recorded(environment, "with_last_action_and_reward")
+    reset = then(flat.reset, begun)
     return flat._replace(reset=reset, step=step, observation_space=space, wrappers=wrappers)
 
 
@@ -247,8 +245,7 @@ def sticky_actions(environment: Environment, probability: float | Array = 0.25) 
     """
     space = environment.action_space
 
-    def reset(key: Key) -> tuple[Wrapped, Observation]:
-        state, observation = environment.reset(key)
+    def begun(state: EnvState, observation: Observation) -> tuple[Wrapped, Observation]:
         no_action = jnp.zeros(space.shape, space.dtype)
         return Wrapped(state, (no_action, jnp.zeros((), bool))), observation
 
@@ -260,7 +257,7 @@ def sticky_actions(environment: Environment, probability: float | Array = 0.25) 
         inner, timestep = environment.step(inner_key, state.inner, action)
         return Wrapped(inner, (action, jnp.ones_like(started))), timestep
 
-    wrappers = _recorded(environment, "sticky_actions", probability)
+    reset, wrappers = then(environment.reset, begun), _recorded(environment, "sticky_actions", probability)
     return environment._replace(reset=reset, step=step, wrappers=wrappers, render=_render_inner(environment))
 
 
@@ -327,14 +324,11 @@ def scale_rewards(environments: VectorEnvironment, discount: float | Array, clip
 def _map_observations(environment: Environment, function: Callable[[Observation], Observation]) -> Environment:
     """`environment` with `function` applied to every observation (the space is the caller's to set), without goals."""
 
-    def reset(key: Key) -> tuple[EnvState, Observation]:
-        state, observation = environment.reset(key)
-        return state, function(observation)
-
     def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
         state, timestep = environment.step(key, state, action)
         return state, timestep._replace(observation=function(timestep.observation))
 
+    reset = then(environment.reset, lambda state, observation: (state, function(observation)))
     return environment._replace(reset=reset, step=step, goals=None)
 
 

@@ -62,6 +62,11 @@ def claimed(directory: Path, *, resume: bool, overwrite: bool) -> Iterator[None]
         yield
 
 
+def has_checkpoint(directory: Path) -> bool:
+    """Whether a training in this directory came as far as its first checkpoint."""
+    return any(step.name.isdigit() for step in (directory / CHECKPOINTS).glob("*"))
+
+
 def _refuse_what_exists(directory: Path, overwrite: bool) -> None:
     if directory.exists() and not directory.is_dir():
         raise FileExistsError(f"{directory} is a file: a run needs a directory of its own")

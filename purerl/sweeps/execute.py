@@ -16,7 +16,7 @@ from purerl.host.compilation import Programs
 from purerl.host.driver import Setup
 from purerl.report import run_directory
 from purerl.report.sweep_console import Display
-from purerl.run import execute_in
+from purerl.run import execute_in, require_states_that_last
 from purerl.sweeps import directory as files
 from purerl.sweeps import plan
 from purerl.sweeps.plan import Program
@@ -87,6 +87,8 @@ def execute(
                 display.skip(program, piece.positions)
         if not left:
             continue
+        for piece in left:
+            require_states_that_last(program.algorithm, piece.directory, "delete it and resume")
         begun = processes.agree([int(any(piece.directory.exists() for piece in mine))])[0] == 1
         compiled, size = _compile_to_fit(programs, p, left[0], begun, options, display)
         if size != sizes[p]:

@@ -1,6 +1,7 @@
 """Environments of Gymnasium: what Gymnasium says, and states that are values although simulators change."""
 
 import itertools
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,13 +14,22 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from purerl import evaluate, make, run, vectorize
+from purerl import evaluate, make, run, sweep, vectorize
 from purerl.algorithms import ALGORITHMS
 from purerl.checkpoint import CheckpointError
-from purerl.environments import from_gymnasium, rescale_actions, time_limit
+from purerl.environments import (
+    frame_stack,
+    from_gymnasium,
+    rescale_actions,
+    simulators,
+    sticky_actions,
+    time_limit,
+    with_last_action_and_reward,
+)
 from purerl.environments.differentiable import require_derivatives
 from purerl.environments.gymnasium_bridge import Simulation
 from purerl.report.rendering import film
+from purerl.report.sweep_console import silent
 from purerl.types import Box, Discrete, MultiDiscrete, Policy
 from tests import toy_learner
 
@@ -156,15 +166,88 @@ def test_a_finished_episode_stays_where_it_is():
     assert same(again.observation, last.observation)
 
 
+class Uneven(Counter):
+    """Ends at another time in every episode."""
+
+    def step(self, action):
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, self.steps >= self.start // 2, truncated, info
+
+
 def test_resets_cost_only_where_they_are_needed():
-    """Where one of eight is done only that one is reset; a wrapper that resets as usual is right, too."""
-    made = []
-    environment = from_gymnasium(lambda: made.append(Counter()) or made[-1], max_episode_steps=4)
-    end, _ = jax.jit(partial(random_rollout, environment, 8, 20))(jax.random.key(0))
-    assert sum(simulator.resets for simulator in made) == 8 * (1 + 20 // 4)
-    assert len(made) == 8
-    wrapped, _ = jax.jit(partial(random_rollout, time_limit(environment, 4), 8, 20))(jax.random.key(0))
-    assert same(wrapped.environment.inner, end.environment)
+    """Where one of eight is done only that one is reset, whatever wraps it."""
+    for wrap in (lambda environment: environment, wrapped_often):
+        made = []
+        environment = from_gymnasium(lambda made=made: made.append(Uneven()) or made[-1], max_episode_steps=7)
+        _, (*_, timestep) = jax.jit(partial(random_rollout, wrap(environment), 8, 20))(jax.random.key(0))
+        done = np.asarray(timestep.terminated | timestep.truncated)
+        assert 0 < done.any(1).sum() < done.sum() < done.any(1).sum() * 8
+        assert sum(simulator.resets for simulator in made) == 8 + done.sum()
+        assert len(made) == 8
+
+
+def wrapped_often(environment):
+    stacked = frame_stack(with_last_action_and_reward(environment), 2)
+    return sticky_actions(time_limit(stacked, 9), 0.1)
+
+
+def host_of_counters(kept):
+    """`Simulators` of counters, and a function that steps one state `(seed, length, checksum)`."""
+    conversion = simulators.Conversion(np.asarray, int)
+    host = simulators.Simulators(Counter, conversion, np.zeros((), np.int32), kept, "counter")
+
+    def step(seed, length, checksum, action=0):
+        actions = np.array([action], np.int32)
+        lengths, checksums, outcomes = host.step(np.array([seed]), np.array([length]), np.array([checksum]), actions)
+        return (seed, lengths[0], checksums[0]), outcomes[0].observation[1]
+
+    def begin(seed):
+        return seed, 0, host.reset(np.array([seed]), np.ones(1, bool))[0][0]
+
+    return host, begin, step
+
+
+def test_episodes_set_aside_are_forgotten_in_the_end(monkeypatch):
+    """Steps that are never gone on with do not fill the memory; what was left alone lately goes on where it was."""
+    monkeypatch.setattr(simulators, "ASIDE", 3)
+    host, begin, step = host_of_counters(kept=2)
+    after = [step(*begin(seed))[0] for seed in range(30)]
+    assert len(host.aside) == 3 * 2
+    assert len(host.episodes) == 3 * 2 + 2
+    with pytest.raises(LookupError, match="left alone long ago"):
+        step(*after[0])
+    oldest = 30 - len(host.episodes)
+    state, shown = step(*after[oldest])
+    assert shown == 1 + 2
+    assert step(*state)[1] == 1 + 3
+    assert len(host.aside) == 3 * 2
+
+
+def test_an_episode_is_forgotten_while_it_is_branched_from(monkeypatch):
+    monkeypatch.setattr(simulators, "ASIDE", 1)
+    host, begin, step = host_of_counters(kept=1)
+    early, _ = step(*begin(0))
+    step(*early)
+    step(*begin(1))
+    branch, shown = step(*early, action=1)
+    assert shown == 1 + 2
+    assert step(*branch)[1] == 1 + 3
+    assert [episode.length for episode in host.episodes[0]] == [3]
+
+
+def test_a_picture_that_failed_does_not_spoil_the_next(monkeypatch):
+    monkeypatch.setattr(Counter, "render", lambda self: self.steps)
+    host, begin, step = host_of_counters(kept=2)
+    states = [begin(0)]
+    for _ in range(5):
+        states.append(step(*states[-1])[0])
+    assert host.picture(*states[1]) == 1
+    with monkeypatch.context() as patched:
+        unbroken = Counter.step
+        patched.setattr(Counter, "step", lambda self, action: unbroken(self, action) if self.steps < 2 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            host.picture(*states[4])
+    assert host.picture(*states[2]) == 2
 
 
 def test_simulators_are_taken_from_episodes_long_unattended():
@@ -216,6 +299,10 @@ def test_spaces_and_types():
     assert continuous.step(key, state, jnp.array([2.0, -3.0]))[1].reward == 1.0
     assert rescale_actions(continuous).step(key, state, jnp.array([-0.5, 3.0]))[1].reward == 2.5
 
+    for low, high, dtype in ((-(2**63), 2**63 - 1, np.int64), (0, 2**32 - 1, np.uint32), (0, 2**31 - 1, np.int32)):
+        space = counter(observation_space=spaces.Box(low, high, (2,), dtype)).observation_space
+        assert space == Box(max(low, -(2**31)), 2**31 - 1, (2,), jnp.int32)
+
     space = spaces.Box(0, 255, (2,), np.uint8)
     several = counter(action_space=spaces.MultiDiscrete([2, 3], start=[5, 0]), observation_space=space)
     assert several.action_space == MultiDiscrete((2, 3))
@@ -257,7 +344,7 @@ def test_pictures_of_the_newest_and_of_older_states():
     pytest.importorskip("pygame")
     environment = make("gymnasium/CartPole-v1", max_episode_steps=5)
     left = Policy(init=lambda key: (), act=lambda key, memory, observation: (memory, jnp.int32(0)))
-    filmed = film(left, environment, jax.random.key(0))
+    filmed = film(left, environment, jax.random.key(0), captions=False)
     assert len(filmed.frames) == 6
     assert filmed.frames[0].shape == (400, 600, 3)
     state, _ = environment.reset(jax.random.split(jax.random.key(0), 3)[0])
@@ -283,14 +370,35 @@ def test_a_training_is_not_resumed(tmp_path, monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "toy", "tests.toy_learner")
     algorithm = toy_learner.make(make("gymnasium/CartPole-v1"), toy_learner.Config())
     arguments = {"iterations": 2, "evaluations": 1, "episodes": 2, "directory": tmp_path, "sinks": ()}
-    result = run(algorithm, seeds=2, **arguments)
+    (tmp_path / "checkpoints").mkdir()  # as if it had been killed before the first checkpoint
+    result = run(algorithm, seeds=2, resume=True, **arguments)
     assert result.summary["status"] == "finished"
     with pytest.raises(CheckpointError, match=r"simulated on the host.*overwrite"):
         run(algorithm, seeds=2, resume=True, **arguments)
 
 
-def test_devices_that_all_wait_for_the_host_get_there():
-    """As many devices as cores, and more bytes than JAX copies without the threads that are waiting."""
+def test_a_chunk_of_a_sweep_is_not_resumed(tmp_path):
+    """What is finished stays so; what was interrupted is trained anew or not at all."""
+    space = {"algorithm": "toy", "env": "gymnasium/CartPole-v1"}
+    options = {"seeds": 2, "chunk": 1, "evaluations": 0, "display": silent(), "algorithms": {"toy": toy_learner}}
+    sweep(space, total_steps=3, directory=tmp_path, **options)
+    finished, interrupted = sorted(tmp_path.glob("*/*/*/summary.json"))
+    interrupted.unlink()
+    with pytest.raises(CheckpointError, match=r"simulated on the host.*delete it and resume"):
+        sweep(space, total_steps=3, directory=tmp_path, resume=True, **options)
+    shutil.rmtree(interrupted.parent)
+    before = finished.stat().st_mtime_ns
+    sweep(space, total_steps=3, directory=tmp_path, resume=True, **options)
+    assert interrupted.exists()
+    assert finished.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_devices_that_all_wait_for_the_host_get_there(devices):
+    """As many devices as cores and more, and more bytes than JAX copies without the threads that are waiting.
+
+    The simulators of all of them are kept, and every episode is simulated once.
+    """
     program = """
         import faulthandler
         faulthandler.dump_traceback_later(120, exit=True)
@@ -299,14 +407,20 @@ def test_devices_that_all_wait_for_the_host_get_there():
         from purerl.environments import vectorize
         from tests.environments.test_gymnasium_bridge import Counter, from_gymnasium, random_rollout, spaces
 
-        assert use_all_cores() >= 2
+        devices, made = DEVICES, []
+        assert use_all_cores(devices) == devices
         space = spaces.Box(-1, 1, (1000,))
-        environment = from_gymnasium(lambda: Counter(action_space=space), max_episode_steps=3)
+        make = lambda: made.append(Counter(action_space=space)) or made[-1]
+        environment = from_gymnasium(make, max_episode_steps=3)
         layout = over_agents(jax.local_device_count())
         roll = layout.vmap(lambda key: random_rollout(environment, 40, 6, key)[1][3].reward, (0,))
         keys = jax.random.split(jax.random.key(0), jax.local_device_count())
         spread = jax.jit(roll, in_shardings=layout.sharding, out_shardings=layout.sharding)(layout.put(keys))
+        jax.block_until_ready(spread)
+        assert len(made) == 40 * devices
+        assert sum(one.resets for one in made) == 40 * devices * (1 + 6 // 3)
         alone = jax.jit(lambda key: random_rollout(environment, 40, 6, key)[1][3].reward)(keys[1])
         np.testing.assert_array_equal(spread[1], alone)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=150)
+    program = textwrap.dedent(program).replace("DEVICES", str(devices))
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=150)

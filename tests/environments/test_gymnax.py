@@ -9,6 +9,7 @@ import pytest
 from gymnax import make as original
 from gymnax.environments import spaces
 
+from purerl.checkpoint import describe_environment
 from purerl.environments import from_gymnax, gymnax, make, rescale_actions, vectorize
 from purerl.evaluate import evaluate
 from purerl.types import Policy
@@ -256,6 +257,35 @@ def test_the_two_ends_of_an_old_environment_are_told_apart(goal, terminated, tru
     assert timestep.reward == 2.0
     assert timestep.observation.dtype == environment.observation_space.dtype == jnp.float32
     assert environment.max_steps == 5
+    assert describe_environment(environment)["parameters"] == {"max_timesteps": 5, "goal": goal}
+
+
+def test_bounds_of_integers_are_those_of_their_type():
+    class Whole(Old):
+        def reset_env(self, key, params):
+            return jnp.zeros(2, jnp.int32), (jnp.int32(0), jnp.int32(0))
+
+        def observation_space(self, params):
+            return spaces.Box(jnp.array([0, -jnp.inf]), 2**31 - 1, (2,), jnp.int32)
+
+    space = from_gymnax(Whole()).observation_space
+    assert (space.low.tolist(), space.high, space.dtype) == ([0, -(2**31)], 2**31 - 1, jnp.int32)
+
+
+def test_parameters_that_json_does_not_have_are_recorded_by_value():
+    class Params(NamedTuple):
+        max_timesteps: int = 5
+        goal: object = np.array([3.0, 4.0])
+
+    class Far(Old):
+        default_params = Params()
+
+        def is_terminal(self, state, params):
+            return state[0] >= params.goal.sum()
+
+    described = describe_environment(from_gymnax(Far()))
+    assert described["parameters"] == {"max_timesteps": 5, "goal": [3.0, 4.0]}
+    assert described["not_in_json"] == ["goal"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from purerl.host import driver
 from purerl.host.compilation import Programs, training_shapes
 from purerl.host.driver import Setup
 from purerl.report.sweep_console import Display
-from purerl.run import execute_in
+from purerl.run import execute_in, require_states_that_last
 from purerl.sweeps.execute import forget_training, setup_of
 from purerl.sweeps.results import restore
 from purerl.sweeps.search.generations import Piece, Plan, pieces
@@ -47,6 +47,7 @@ class Trainer:
         return done
 
     def _train(self, piece: Piece, before: Piece | None) -> None:
+        require_states_that_last(piece.program.algorithm, piece.directory, "delete it and resume")
         setup = _setup(self.plan, piece, self.display)._replace(checkpoint_seconds=self.checkpoint_seconds)
         programs = self._programs(piece, setup)
         if before is not None:
