@@ -17,7 +17,6 @@ WITHOUT_CLAIMS = {  # files to copy and makers of pictures, and what has no stor
     "dqn_cartpole",
     "environment_pictures",
     "naf_table",
-    "population_based_training",
     "ppo_brax",
     "ppo_minatar",
     "ppo_mjx",
