@@ -315,7 +315,7 @@ def test_the_budget_is_rounded_up_to_whole_groups():
     assert plan_groups(learner, None, 21, 20) == (11, 2)
     assert plan_groups(learner, None, 5, 20) == (5, 1)
     for arguments, message in [
-        ((None, None, 20), "either total_steps or iterations"),
+        ((None, None, 20), "either total_steps=.* or iterations=.*, and not both"),
         ((10, None, 20), "warm-up alone takes 10"),
         ((None, 0, 20), "at least one iteration"),
         ((None, 5, -1), "evaluations must be at least 0"),
