@@ -316,7 +316,7 @@ def test_the_budget_is_rounded_up_to_whole_groups():
     assert plan_groups(learner, None, 5, 20) == (5, 1)
     for arguments, message in [
         ((None, None, 20), "either total_steps=.* or iterations=.*, and not both"),
-        ((10, None, 20), "warm-up alone takes 10"),
+        ((10, None, 20), "an iteration takes 3 steps, after 10 of warm-up: give 13"),
         ((None, 0, 20), "at least one iteration"),
         ((None, 5, -1), "evaluations must be at least 0"),
     ]:

@@ -54,7 +54,9 @@ def test_a_wrapped_environment_is_not_rebuilt_without_its_wrapper(tmp_path):
     assert run_.evaluated_on is algorithm.environment
     assert saved.load_policies(run_).iteration == 2
     other = toy_learner.make(time_limit(robo_parking.make(), 8), toy_learner.Config())
-    with pytest.raises(CheckpointError, match=r"cannot be rebuilt as this one \(use its settings.*:\n.*max_steps: saved 7, now 8"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot be rebuilt as this one \(use its settings.*:\n.*max_steps: saved 7, now 8"
+    ):
         saved.load(tmp_path, other)
     with pytest.raises(CheckpointError, match="cannot be resumed as this one"):
         run(other, iterations=2, evaluations=1, episodes=2, directory=tmp_path, sinks=(), resume=True)
