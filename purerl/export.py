@@ -20,6 +20,7 @@ from purerl.environments import gymnasium_bridge
 from purerl.environments.simulators import Conversion
 from purerl.evaluate import Evaluation
 from purerl.sweeps.directory import is_sweep
+from purerl.train import require_best
 from purerl.types import Box, Discrete, Environment, MultiDiscrete, Policy, Space
 
 
@@ -128,8 +129,8 @@ def load_policy(
         raise ValueError(f"{directory}: its learner has no environment, so that nobody knows what it acts on")
     policies = saved.load_policies(run)
     evaluated = bool(np.isfinite(policies.best_score[agent]))
-    if best and not evaluated:
-        raise ValueError(f"{directory} was never evaluated during training: there are no best parameters")
+    if best:
+        require_best(policies.best_score[agent], directory)
     states = policies.best if best or (best is None and evaluated) else policies.last
     state = jax.tree.map(lambda x: x[agent], states)
     return export_policy(run.algorithm.policy(state, greedy=greedy), environment, copies=copies, seed=seed)

@@ -13,7 +13,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from purerl.train import EvaluationPlan, Training, TrainResult, advance, start, 
 from purerl.types import Algorithm, Array, Environment, Key, Time
 
 TOLERANCE = 1e-4  # of what two programs compute that differ only in how they were cut
+KEPT = lru_cache(maxsize=2)  # the programs of so many cases: they are large
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,16 +290,16 @@ def _train_three(case: Case) -> TrainResult:
     return jax.jit(jax.vmap(lambda key: train(case.made(), key, case.iterations)))(_seeds())
 
 
-_trained = cache(_train_three)
+_trained = KEPT(_train_three)
 
 
-@cache
+@KEPT
 def _alone(case: Case) -> Callable[..., TrainResult]:
     """The compiled training of one agent with these floats and this key."""
     return jax.jit(lambda floats, key: train(case.made(**floats), key, case.iterations))
 
 
-@cache
+@KEPT
 def _piece(case: Case) -> tuple[Any, list[None]]:
     """The compiled iteration of three agents with these floats, and a list as long as it was traced often."""
     traces: list[None] = []
@@ -319,7 +320,7 @@ def _in_pieces(case: Case, scale: float) -> Iterator[Training]:
         yield training
 
 
-@cache
+@KEPT
 def _pieces(case: Case) -> tuple[Training, ...]:
     """The same for the floats of the case."""
     return tuple(_in_pieces(case, 1.0))

@@ -26,6 +26,17 @@ class Best(struct.PyTreeNode):
     iteration: Array  # iterations done at that moment, int32
 
 
+def require_best(score: Any, whose: object) -> None:
+    """Raise ValueError if no score is finite: nothing was evaluated, and the best parameters are the first ones.
+
+    Args:
+        score: of a `Best`, of one agent or of several.
+        whose: run or sweep, for the message.
+    """
+    if not bool(jnp.isfinite(score).any()):
+        raise ValueError(f"{whose} was never evaluated during training: there are no best parameters")
+
+
 class Training(struct.PyTreeNode):
     """Everything a training needs to go on: arrays only, so it can be checkpointed, vmapped, sharded and indexed."""
 

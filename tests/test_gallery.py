@@ -40,8 +40,7 @@ def test_the_stored_numbers_bear_the_claim(entry):
     assert {"date", "machine", "numbers"} < record.keys()
     assert "nan" not in entry.sentence(record["numbers"])
     assert any(measure.bounds != NO_BOUND for measure in entry.measures.values())
-    for name in entry.pictures():
-        assert (FIGURES / f"{name}.png").stat().st_size < 300_000
+    assert (FIGURES / f"{entry.name}.png").stat().st_size < 300_000
 
 
 def test_the_page_is_that_of_the_stored_numbers():

@@ -1,7 +1,4 @@
-"""What was measured (`docs/measured_results.toml`) and what the experiments show (their gallery), as data.
-
-python -m docs.machinery.measured       prints the tables of results as Markdown, for the README
-"""
+"""What was measured (`docs/measured_results.toml`) and what the experiments show (their gallery), as data."""
 
 import ast
 import dataclasses
@@ -15,11 +12,6 @@ from experiments.gallery.results import stored
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
-HEADERS = {
-    "preset": ("command", "steps per seed", "median greedy return of the final parameters", "worst to best seed"),
-    "variation": ("command", "steps per seed", "seeds of eight above 475", "worst to best seed"),
-    "minatar": ("command", "steps per seed", "seeds", "greedy return, worst to best seed"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +79,7 @@ def experiments() -> list[Experiment]:
         Experiment(
             entry.name,
             entry.algorithms,
-            tuple(f"{picture}.png" for picture in entry.pictures()),
+            (f"{entry.name}.png",),
             _title(entry.name),
             entry.sentence(stored(entry)["numbers"]),
         )
@@ -107,21 +99,3 @@ def _title(name: str) -> str:
     if not script.exists():
         raise ValueError(f"docs/experiments.toml: there is no experiments/{name}.py; give {name} a title or remove it")
     return first_sentence(ast.get_docstring(ast.parse(script.read_text("utf-8"))) or "")
-
-
-def markdown_table(table: str) -> str:
-    """One of the tables (`preset`, `variation`, `minatar`) as Markdown."""
-    header = HEADERS[table]
-    rows = [_row(result) for result in results() if result.table == table]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ("---",) * len(header), *rows])
-
-
-def _row(result: Result) -> tuple[str, str, str, str]:
-    command = f"`{result.command}`" + (f" ({result.note})" if result.note else "")
-    middle = {"preset": result.centre, "variation": str(result.solved), "minatar": str(result.seeds)}[result.table]
-    last = result.centre if result.table == "minatar" and result.median is not None else result.range
-    return command, f"{result.steps:,}", middle, last
-
-
-if __name__ == "__main__":
-    print("\n\n".join(markdown_table(table) for table in HEADERS))

@@ -70,12 +70,9 @@ def main(
 
 
 def check(entry: Entry) -> list[str]:
-    """What is wrong with the stored results and figures of an experiment."""
-    faults = [
-        f"{entry.name}: experiments/figures/{name}.png is missing"
-        for name in entry.pictures()
-        if not (FIGURES / f"{name}.png").exists()
-    ]
+    """What is wrong with the stored results and the figure of an experiment."""
+    picture = FIGURES / f"{entry.name}.png"
+    faults = [] if picture.exists() else [f"{entry.name}: experiments/figures/{picture.name} is missing"]
     return faults + entry.broken(stored(entry)["numbers"], quick=False)
 
 

@@ -39,7 +39,6 @@ class Entry(NamedTuple):
         found: what came out, a format string over the measures: no number of a result is written by hand.
         measures: by the names that `found` uses.
         algorithms: those of the table that it is about.
-        figures: in `experiments/figures/`, without suffix; by default the one of its name.
     """
 
     name: str
@@ -47,7 +46,6 @@ class Entry(NamedTuple):
     found: str
     measures: dict[str, Measure]
     algorithms: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ()
 
     def values(self, numbers: Any) -> dict[str, float]:
         """Every measure of the numbers of a run in full."""
@@ -56,10 +54,6 @@ class Entry(NamedTuple):
     def sentence(self, numbers: Any) -> str:
         """What came out, in words."""
         return self.found.format_map({name: Number(value) for name, value in self.values(numbers).items()})
-
-    def pictures(self) -> tuple[str, ...]:
-        """The names of its figures."""
-        return self.figures or (self.name,)
 
     def broken(self, numbers: Any, quick: bool) -> list[str]:
         """The measures outside of their bounds, in words; those that a quick run cannot show are left out of one."""

@@ -22,14 +22,13 @@ def page(entries: tuple[Entry, ...], stored: Callable[[Entry], dict[str, Any]]) 
 
 def section(entry: Entry, record: dict[str, Any]) -> str:
     """Claim, figure, what was found, and where the numbers are from."""
-    pictures = "\n".join(f"![{entry.claim}](../experiments/figures/{name}.png)" for name in entry.pictures())
     about = f" ({', '.join(f'`{name}`' for name in entry.algorithms)})" if entry.algorithms else ""
     found = entry.sentence(record["numbers"])
     return f"""## {entry.name}
 
 {entry.claim[0].upper()}{entry.claim[1:]}{about}.
 
-{pictures}
+![{entry.claim}](../experiments/figures/{entry.name}.png)
 
 {found[0].upper()}{found[1:]}.
 

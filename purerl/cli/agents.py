@@ -47,14 +47,15 @@ def evaluate(options: Any, key: Any) -> None:
     from purerl.report.records import summarise_evaluation
     from purerl.report.run_directory import dumps
     from purerl.report.tables import facts, return_table
+    from purerl.train import require_best
 
     agent = of_sweep(options.directory, options.agent)
     environment = agent.environment if options.env is None else elsewhere(options.env, agent.environment)
     if environment is None:
         raise ValueError(f"{agent.algorithm.name} has no environment to evaluate on: choose one with --env")
     evaluated = bool(np.isfinite(agent.best.score))
-    if options.best and not evaluated:
-        raise ValueError(f"{options.directory} was never evaluated during training: there are no best parameters")
+    if options.best:
+        require_best(agent.best.score, options.directory)
     wanted = {"best": options.best, "last": options.last} if options.best or options.last else {"best": evaluated}
     if not any(wanted.values()):
         wanted = {"last": True}

@@ -124,11 +124,11 @@ def _render_random(options: RenderOptions) -> None:
 def _render_run(options: RenderOptions, directory: Path) -> None:
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
     from purerl import saved
     from purerl.cli.runs import asks_for_an_agent, own_stream
     from purerl.report.rendering import film_agents
+    from purerl.train import require_best
 
     asks_for_an_agent(options)
     run = saved.load(directory)
@@ -139,8 +139,8 @@ def _render_run(options: RenderOptions, directory: Path) -> None:
     if numbers is None:
         numbers = list(range(min(options.grid or 1, len(seeds))))
     policies = saved.load_policies(run)
-    if options.best and not np.isfinite(policies.best_score).any():
-        raise ValueError(f"{directory} was never evaluated during training: there are no best parameters")
+    if options.best:
+        require_best(policies.best_score, directory)
     chosen = jnp.array(numbers)
     film = film_agents(
         lambda state: run.algorithm.policy(state, greedy=not options.sampled),

@@ -71,6 +71,7 @@ def evaluate(words: list[str]) -> None:
     from purerl.report.records import summarise_evaluation
     from purerl.report.run_directory import diverged_seeds, dumps
     from purerl.report.tables import facts, return_table
+    from purerl.train import require_best
 
     run = saved.load(options.directory)
     environment = run.evaluated_on if options.env is None else elsewhere(options.env, run.evaluated_on)
@@ -78,8 +79,8 @@ def evaluate(words: list[str]) -> None:
         raise ValueError(f"{run.metadata['algorithm']} has no environment to evaluate on: choose one with --env")
     policies = saved.load_policies(run)
     evaluated = bool(np.isfinite(policies.best_score).any())
-    if options.best and not evaluated:
-        raise ValueError(f"{run.directory} was never evaluated during training: there are no best parameters")
+    if options.best:
+        require_best(policies.best_score, run.directory)
     wanted = {"best": options.best, "last": options.last}
     if not any(wanted.values()):
         wanted = {"best": evaluated, "last": True}

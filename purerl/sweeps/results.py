@@ -18,7 +18,7 @@ from purerl.sweeps import directory as files
 from purerl.sweeps.execute import Piece, pieces
 from purerl.sweeps.plan import Program
 from purerl.sweeps.trials import Trial
-from purerl.train import Best, Training
+from purerl.train import Best, Training, require_best
 from purerl.types import Algorithm, Environment, Policy, State
 
 KEYS = ("agent", "trial", "seed")
@@ -70,8 +70,8 @@ def chosen(best: Best, last: State, want_best: bool | None, whose: str) -> State
     Raises ValueError if the best are wanted of what was never evaluated: `best` holds the parameters of the beginning.
     """
     evaluated = bool(np.isfinite(best.score).all())
-    if want_best and not evaluated:
-        raise ValueError(f"{whose} was never evaluated during training: there are no best parameters")
+    if want_best:
+        require_best(np.min(best.score), whose)
     return last if want_best is False or not evaluated else best.snapshot
 
 
@@ -322,8 +322,7 @@ def _fresh_returns(
     """`[positions]` mean returns of the best parameters in fresh episodes."""
     batch = program.batch(piece.positions)
     _, snapshots = restore(piece.directory, "policy", snapshot_shapes(program.learner, batch))
-    if not np.isfinite(snapshots["best"].score).any():
-        raise ValueError(f"{piece.directory} was never evaluated during training: there are no best parameters")
+    require_best(snapshots["best"].score, piece.directory)
 
     def one(floats: Mapping[str, jax.Array], snapshot: State, key: jax.Array) -> jax.Array:
         algorithm = program.learner(dict(floats))

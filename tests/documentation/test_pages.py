@@ -61,10 +61,3 @@ def test_every_experiment_and_every_figure_has_its_place():
     assert {name for e in experiments for name in e.algorithms} <= set(algorithms.MODULES)
     figures = [figure for e in experiments for figure in e.figures]
     assert sorted(figures) == sorted(p.name for p in (measured.ROOT / "experiments/figures").glob("*.png"))
-
-
-def test_tables_for_the_readme():
-    row = "| `purerl train ppo --env Acrobot-v1 --seeds 8 --seed 100` | 512,000 | -83.0 | -85.0 to -81.4 |"
-    assert row in measured.markdown_table("preset").splitlines()
-    row = "| `purerl train c51 --env CartPole-v1 --seeds 8` | 300,000 | 7 | 454 to 500 |"
-    assert row in measured.markdown_table("variation").splitlines()
