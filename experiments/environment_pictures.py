@@ -14,8 +14,9 @@ import tyro
 from PIL import Image, ImageDraw
 
 from purerl import make
+from purerl.data import random_policy
 from purerl.environments import drawing
-from purerl.report.rendering import play, random_policy
+from purerl.report.rendering import play
 
 SHOWN = (
     *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "Breakout-MinAtar", "Freeway-MinAtar"),

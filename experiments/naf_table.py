@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from purerl import Policy, evaluate, load, make
+from purerl import evaluate, load, make
+from purerl.data import random_policy
 from purerl.host.compilation import compiler_options
 from purerl.report.statistics import Estimate, estimate, in_words
 from purerl.train import EvaluationPlan, train
@@ -105,7 +106,7 @@ def main(
 def at_random(task: Task, episodes: int) -> float:
     """The mean return of uniform actions."""
     environment = make(task.environment, **task.parameters)
-    policy = Policy(lambda key: (), lambda key, memory, observation: (memory, environment.action_space.sample(key)))
+    policy = random_policy(environment)
     returns = jax.jit(lambda key: evaluate(policy, environment, key, episodes=episodes).returns)(jax.random.key(0))
     return round(float(jnp.mean(returns)), 2)
 

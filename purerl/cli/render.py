@@ -103,7 +103,8 @@ def _render_random(options: RenderOptions) -> None:
     from purerl import environments
     from purerl.cli.runs import own_stream
     from purerl.cli.train import parse_parameters
-    from purerl.report.rendering import film_agents, random_policy
+    from purerl.data import random_policy
+    from purerl.report.rendering import film_agents
 
     assert options.env is not None
     environment = environments.make(options.env, **parse_parameters(options.env_param, options.env_params))

@@ -1,5 +1,5 @@
-"""Datasets: what offline learners learn from."""
+"""Datasets: what offline learners learn from, and the policy without any learning."""
 
-from purerl.data.transitions import Transitions, collect
+from purerl.data.transitions import Transitions, collect, random_policy
 
-__all__ = ["Transitions", "collect"]
+__all__ = ["Transitions", "collect", "random_policy"]

@@ -123,7 +123,7 @@ def collect(
 
 
 def random_policy(environment: Environment) -> Policy:
-    """Actions drawn from the environment's action space."""
+    """Uniformly random actions (standard normal ones where there are no bounds)."""
 
     def act(key: Key, memory: Memory, observation: Observation) -> tuple[Memory, Array]:
         return memory, jnp.asarray(environment.action_space.sample(key))

@@ -79,9 +79,9 @@ def make(name: str, **parameters: Any) -> Environment:
         return observation.astype(observation_space.dtype)
 
     def render(state: EnvState) -> np.ndarray:
-        from purerl.environments import drawing
+        from purerl.environments import gymnax_drawing
 
-        return drawing.gymnax_image(name, environment, params, jax.tree.map(np.asarray, state))
+        return gymnax_drawing.gymnax_image(name, environment, params, jax.tree.map(np.asarray, state))
 
     one = _adapted(name, environment, params, observation_space, action_space, max_steps, observed)
     return one._replace(parameters=dict(parameters), render=render)

@@ -16,7 +16,7 @@ from purerl.environments import charts, drawing
 from purerl.report.films import Film, save
 from purerl.types import Environment, Key, Policy, State
 
-__all__ = ["Episode", "Film", "film", "film_agents", "lay_out", "play", "random_policy", "save"]
+__all__ = ["Episode", "Film", "film", "film_agents", "lay_out", "play", "save"]
 
 CHUNK = 32  # steps that are played at once; what is played beyond the end of an episode is dropped
 WIDEST = 1280  # pixels of a film of several agents, unless told otherwise
@@ -92,11 +92,6 @@ def film_agents(
         raise ValueError(f"{len(episodes)} agents need as many labels, got {len(labels)}")
     labelled = [episode._replace(label=label) for episode, label in zip(episodes, labels, strict=True)]
     return lay_out(labelled, columns=columns, width=width, captions=captions)
-
-
-def random_policy(environment: Environment) -> Policy:
-    """Uniformly random actions (standard normal ones where there are no bounds)."""
-    return Policy(lambda key: (), lambda key, memory, observation: (memory, environment.action_space.sample(key)))
 
 
 def play(

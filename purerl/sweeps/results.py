@@ -220,7 +220,7 @@ class SweepResult:
             load_training=training,
         )
 
-    def together(self, numbers: Sequence[int]) -> Iterator["AgentsTogether"]:
+    def together(self, numbers: Sequence[int]) -> Iterator[AgentsTogether]:
         """These agents in groups that one program can run, each checkpoint read once. Raises like `agent`."""
         for number in numbers:
             self._check_number(number)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from purerl.data import random_policy
 from purerl.environments import flatten_observation, frame_stack, goals, make, rescale_actions, time_limit
 from purerl.evaluate import evaluate
 from purerl.types import Policy
@@ -100,7 +101,7 @@ def towards_the_goal(name: str) -> Policy:
 @pytest.mark.parametrize("name", NAMES)
 def test_goals_can_be_reached_in_time_and_hardly_by_chance(name):
     environment = make(name)
-    chance = Policy(lambda key: (), lambda key, memory, observation: (memory, environment.action_space.sample(key)))
+    chance = random_policy(environment)
     good, bad = (
         jax.jit(lambda key, policy=policy: evaluate(policy, environment, key, episodes=64))(jax.random.key(0)).returns
         for policy in (towards_the_goal(name), chance)

@@ -10,9 +10,9 @@ from gymnax import make as original
 from gymnax.environments import spaces
 
 from purerl.checkpoint import describe_environment
+from purerl.data import random_policy
 from purerl.environments import from_gymnax, gymnax, make, rescale_actions, vectorize
 from purerl.evaluate import evaluate
-from purerl.types import Policy
 
 LIMIT, STEPS, ENVIRONMENTS = 7, 16, 4
 QUICK = {"xla_backend_optimization_level": 0}  # half the time to compile; nobody waits for the running
@@ -86,10 +86,6 @@ def test_contract(name):
     assert image.ndim == 3
     assert image.shape[2] == 3
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 1
-
-
-def random_policy(environment):
-    return Policy(lambda key: (), lambda key, memory, observation: ((), environment.action_space.sample(key)))
 
 
 @pytest.mark.parametrize(

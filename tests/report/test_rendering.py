@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from purerl.data import random_policy
 from purerl.environments import drawing
 from purerl.report import films
-from purerl.report.rendering import Episode, film, film_agents, lay_out, play, random_policy, save
+from purerl.report.rendering import Episode, film, film_agents, lay_out, play, save
 from purerl.types import Policy
 from tests.toy_learner import corridor
 
