@@ -2,7 +2,7 @@
 
     python -m experiments.gallery                                # check the stored results, write the page: seconds
     python -m experiments.gallery --quick                        # and run every experiment with --quick: an hour or two
-    python -m experiments.gallery --full --only td3_ablation     # run in full, check, and keep figure and numbers
+    python -m experiments.gallery --full --only td3_ablation     # run it in full, check, keep figure and numbers
 
 Run from the root of the repository. What an experiment found is a sentence with places for numbers, and the numbers are
 read from its results (`experiments/results/NAME.json`: what the experiment wrote, with the command, the date and the
@@ -81,7 +81,8 @@ def run(entry: Entry, out: Path, quick: bool) -> list[str]:
     directory = (out / ("quick" if quick else f"full_{time.strftime('%Y%m%d-%H%M%S')}") / entry.name).resolve()
     if quick:
         shutil.rmtree(directory, ignore_errors=True)
-    command = ["python", f"experiments/{entry.name}.py", *(["--quick"] if quick else [])]
+    full = shlex.split(stored(entry)["command"])  # with the options of the numbers that it is compared with
+    command = [*full[:2], "--quick"] if quick else full
     began = time.perf_counter()
     with_path = os.environ | {"MPLBACKEND": "Agg"}
     arguments = [sys.executable, *command[1:], "--out", str(directory)]
