@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 
 def resampled_runs(scores: np.ndarray, confidence: float, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -58,8 +58,8 @@ def expanded_interval(
     linear = np.sum(parts, axis=0)
     dof = np.where(linear > 0, linear**2 / np.maximum(np.sum(squares, axis=0), 1e-300), runs - 1)
     variance = np.maximum(linear, total)
-    quantile = stats.t.ppf((1 - confidence) / 2, dof)
-    level = stats.norm.cdf(quantile * np.sqrt(np.where(total > 0, variance / np.where(total > 0, total, 1), 1)))
+    quantile = stdtrit(dof, (1 - confidence) / 2)
+    level = ndtr(quantile * np.sqrt(np.where(total > 0, variance / np.where(total > 0, total, 1), 1)))
     ends = [np.quantile(x, [p, 1 - p]) for x, p in zip(replicates.T, level, strict=True)]
     low, high = np.transpose(ends)
     half = -quantile * np.sqrt(variance)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 from purerl.report.statistics import Estimate
 
@@ -114,7 +114,7 @@ def tuning_gain(
         others = [np.arange(runs) != i for i in range(runs)]
         left_out = np.stack([_outcomes(scores[..., keep], half[:, keep], default) for keep in others])
         deviation = np.sqrt((runs - 1) * left_out.var(axis=0))
-    reach = stats.t.ppf((1 + confidence) / 2, runs - 1) * deviation
+    reach = stdtrit(runs - 1, (1 + confidence) / 2) * deviation
     bounds = zip(value.tolist(), (value - reach).tolist(), (value + reach).tolist(), strict=True)
     per_environment, across, untuned, sensitivity, gain = (
         Estimate(*three, confidence, runs, environments) for three in bounds
@@ -183,6 +183,7 @@ def _forest_importance(columns: dict[str, np.ndarray], scores: np.ndarray, seed:
     try:
         import optuna
         import sklearn  # noqa: F401
+        from scipy.stats import rankdata
     except ImportError as error:
         needs = "the importance of settings that are no full grid needs optuna and scikit-learn"
         raise ImportError(f'{needs}: pip install "purerl[search]"') from error
@@ -190,7 +191,7 @@ def _forest_importance(columns: dict[str, np.ndarray], scores: np.ndarray, seed:
     distributions: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, column in columns.items():
         if column.dtype.kind == "f":
-            values[name] = (stats.rankdata(column) - 0.5) / len(column)  # mid-ranks in (0, 1)
+            values[name] = (rankdata(column) - 0.5) / len(column)  # mid-ranks in (0, 1)
             distributions[name] = optuna.distributions.FloatDistribution(0.0, 1.0)
         else:
             values[name] = column
