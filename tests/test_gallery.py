@@ -13,7 +13,7 @@ from gallery.results import FIGURES, RESULTS, stored
 
 ROOT = Path(__file__).parent.parent
 NAMES = [entry.name for entry in ENTRIES]
-WITHOUT_CLAIMS = {  # files to copy and makers of pictures, and what has no stored results yet
+WITHOUT_CLAIMS = {  # files to copy and makers of pictures
     "custom_environment",
     "dqn_cartpole",
     "environment_pictures",
@@ -22,8 +22,6 @@ WITHOUT_CLAIMS = {  # files to copy and makers of pictures, and what has no stor
     "ppo_minatar",
     "ppo_mjx",
     "readme_animation",
-    "sensitivity_dqn",
-    "sweep_ppo",
 }
 
 

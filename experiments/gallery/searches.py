@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from .entries import Entry, Measure, at_least, at_most, difference, over
+from .entries import Entry, Measure, at, at_least, at_most, difference, over
 
+SHARES = "share of the variance"
 PBT, RANDOM, ANNEALED = "population-based training", "random search", "random search, annealed"
 
 
@@ -29,6 +30,46 @@ ENTRIES = (
             "ahead": Measure(
                 difference(over(np.median, PBT, "best member"), over(np.median, ANNEALED, "best member")), at_least(0)
             ),
+        },
+        ("ppo",),
+    ),
+    Entry(
+        "sensitivity_dqn",
+        "one setting of DQN for all environments costs less than staying at the defaults, more than tuning for each",
+        "normalised score over CartPole, Catch and Acrobot, {seeds:.0f} seeds, choices scored on seeds that did not "
+        "make them: tuned for each {each:.2f}, one setting for all {all:.2f}, defaults {defaults:.2f}; of the variance "
+        "on CartPole the learning rate makes {rate_cartpole:.0%} and the target rate {target_cartpole:.0%}, on Catch "
+        "{rate_catch:.0%} and {target_catch:.0%}, on Acrobot {rate_acrobot:.0%} and {target_acrobot:.0%}",
+        {
+            "seeds": Measure(at("seeds")),
+            "each": Measure(at("per_environment", 0), at_least(0.7)),
+            "all": Measure(at("across", 0)),
+            "defaults": Measure(at("untuned", 0)),
+            "cost": Measure(difference(at("per_environment", 0), at("across", 0)), at_least(0)),
+            "gain": Measure(difference(at("across", 0), at("untuned", 0)), at_least(0)),
+        }
+        | {
+            f"{short}_{environment.split('-')[0].lower()}": Measure(at(environment, field))
+            for environment in ("CartPole-v1", "Catch-bsuite", "Acrobot-v1")
+            for short, field in (("rate", "learning_rate"), ("target", "target_rate"))
+        },
+        ("dqn",),
+    ),
+    Entry(
+        "sweep_ppo",
+        "a sweep says which field matters, how wide the basin of good settings is, and what the best one is worth",
+        "PPO on CartPole, {settings:.0f} settings x {seeds:.0f} seeds x {steps:,.0f} steps in one program: of the "
+        "variance of final returns the learning rate makes {rate:.0%}, lambda {trace:.0%}, the entropy bonus "
+        "{entropy:.0%}; the best setting earns {best:.0f}, and {fresh:.0f} on seeds that did not choose it",
+        {
+            "settings": Measure(at("settings")),
+            "seeds": Measure(at("seeds")),
+            "steps": Measure(at("steps")),
+            "rate": Measure(at(SHARES, "learning_rate"), at_least(0.3)),
+            "trace": Measure(at(SHARES, "trace_decay")),
+            "entropy": Measure(at(SHARES, "entropy_coefficient"), at_most(0.05)),
+            "best": Measure(at("best", 0), at_least(475)),
+            "fresh": Measure(at("the same on fresh seeds", 0), at_least(475)),
         },
         ("ppo",),
     ),

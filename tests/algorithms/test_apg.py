@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 from purerl import Time, make, presets, run
 from purerl.algorithms.policy_gradient import apg
@@ -70,7 +71,7 @@ def direction(tree, seed: int):
 def gradient(step, state):
     """Of the objective: Adam's first moment after its first step is a tenth of the (unclipped) loss's gradient."""
     after, _ = step(state, START)
-    return jax.tree.map(lambda x: -10.0 * x, after.actor_optimizer[1][0].mu)
+    return ravel_pytree(state.actor)[1](-10.0 * after.actor_optimizer[1][0].mu)
 
 
 def finite_difference(step, state, along, epsilon: float) -> float:

@@ -22,11 +22,11 @@ LARGE = 1000  # times the capacity of a case: its replay is larger than anything
 REMEMBER = [case for case in DIFFERENT_LOOPS if "replay_capacity" in CASES[case.values[0]].config]
 FITS = ("mba", "mbpo", "model_policy_gradient", "mve", "pets")  # a model, now and then, to all that is remembered
 OPERATIONS = {  # of one iteration of the case; new numbers belong here with a reason
-    "ppo": 1282,
-    "dqn": 798,
-    "pqn": 732,
-    "sac": 1588,
-    "td3": 943,
+    "ppo": 1040,
+    "dqn": 720,
+    "pqn": 566,
+    "sac": 1448,
+    "td3": 793,
 }
 
 

@@ -34,7 +34,7 @@ from purerl.networks.torsos import Activation
 from purerl.operators.q_lambda import q_lambda_return
 from purerl.operators.selection import at_action
 from purerl.operators.temporal_difference import half_square
-from purerl.optimizers import annealing, descend
+from purerl.optimizers import annealing, clipped, descend
 from purerl.rollout import pass_over
 from purerl.types import Algorithm, Array, Environment, Key, Memory, Metrics, Observation, Policy, Time
 
@@ -137,10 +137,7 @@ def make(environment: Environment, config: Config) -> Algorithm:
         config.core_width,
     )
     apply: Callable[..., Any] = network.apply
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.max_gradient_norm),
-        optax.radam(config.learning_rate, eps=config.adam_epsilon),
-    )
+    optimizer = clipped(config.max_gradient_norm, optax.radam(config.learning_rate, eps=config.adam_epsilon))
     length = 1 if config.core == "none" else config.rollout_length
     sequences = sequences_per_rollout(config)
 
