@@ -76,7 +76,8 @@ def main(
         for seed, library in product(range(1 if quick else rounds), chosen):
             trained = count if LIBRARIES[library].vmapped else 1
             rows[library].append(measure(library, setting, trained, seed, episodes, pythons[library], bound))
-        numbers[title] = numbers.get(title, {}) | summary(rows, count, setting)
+        table = numbers.get(title, {}) | summary(rows, count, setting)
+        numbers[title] = {library: table[library] for library in LIBRARIES if library in table}
         numbers["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, {date.today().isoformat()}"
         print(in_words(f"{title}: {setting.environment}, {setting.steps:,} steps", numbers[title]), flush=True)
         out.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")

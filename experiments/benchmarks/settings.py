@@ -2,10 +2,10 @@
 
 What cannot be made equal:
 
-- Loss: DQN's is Huber's in Stable-Baselines3 and sbx, with no choice. With it the values of this setting diverge (to
-  30,000 where 100 is the most) and the return is 9; purerl's own Huber loss learns nothing there either. The workers
-  put the squared loss in its place, which costs the same. rejax and sbx halve the squared error of critics, as purerl
-  does, Stable-Baselines3's TD3 does not.
+- Loss: DQN's is Huber's in Stable-Baselines3 and sbx, with no choice. With it values of this setting grow far beyond
+  100, the most there is, and the return is 9, in purerl as well (`"loss": "huber"` below shows it): the few ends of
+  episodes pull no harder than every other step. The workers put the squared loss in its place, which costs the same.
+  Critics minimise half of the squared error, but in Stable-Baselines3's TD3 all of it.
 - Gradients: rejax clips them by value, purerl, Stable-Baselines3 and brax by their global norm, sbx's DQN not at all.
 - Optimisers: Adam's epsilon is 1e-5 in PPO of purerl and Stable-Baselines3, 1e-8 in rejax and brax. purerl's PQN steps
   with RAdam, as its authors do, rejax's with Adam.

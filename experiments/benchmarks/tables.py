@@ -25,15 +25,16 @@ def summary(rows: dict[str, list[dict[str, Any]]], agents: int, setting: Setting
 
     A rate is of all agents together. Where they train one after the other, `rows` are of one agent.
     """
-    table = {}
+    table, updates = {}, updates_of(setting)
     for library, found in rows.items():
         one_by_one = 1 if LIBRARIES[library].vmapped else agents
         rates = [row["steps"] * agents / (row["running"] * one_by_one) for row in found]
+        seconds = statistics.median(row["running"] for row in found) * one_by_one
         wholes = [row["compiling"] + row["running"] * one_by_one for row in found]
         table[library] = {
             "steps per second": statistics.median(rates),
             "range": [min(rates), max(rates)],
-            "updates per second": statistics.median(rates) * updates_of(setting) / setting.steps,
+            "updates per second": updates * agents / seconds,
             "compile seconds": statistics.median(row["compiling"] for row in found),
             "whole seconds": statistics.median(wholes),
             "memory MB": statistics.median(row["memory_mb"] for row in found),
