@@ -82,6 +82,8 @@ def test_a_capacity_is_another_setting_where_there_is_a_replay():
     assert overridden("ppo", replay_capacity=100_000) == SETTINGS["ppo"]
     assert overridden("ppo", quick=True).steps == SETTINGS["ppo"].quick_steps
     assert overridden("ppo", steps=4096, quick=True).steps == 4096
+    with pytest.raises(ValueError, match="1,000 steps are too few"):
+        overridden("dqn", steps=1000)
     with pytest.raises(ValueError, match="99,968 would do"):
         overridden("sac_hopper", replay_capacity=100_000)
     with pytest.raises(ValueError, match="1,000 would do"):
@@ -123,7 +125,7 @@ def test_the_table_in_words():
     words = in_words("dqn", a_table())
     assert "| stable-baselines3 | 200 | 200 to 200 | 16 | 10.0 | 2.0 | 22.0 | 500 | 7 |" in words
     assert title_of("dqn", 16, 100_000, 1) == "dqn, 16 agents, replay of 100,000, 1 core"
-    assert title_of("ppo", 1) == "ppo, 1 agent"
+    assert title_of("ppo", 1, steps=4096) == "ppo, 1 agent, 4,096 steps"
 
 
 def test_the_ratio_in_words():

@@ -1,6 +1,6 @@
 """purerl and its peers, in turns on one machine: environment steps per second, compile time, and what was learned.
 
-    python -m experiments.benchmarks                                  # classic settings, one agent: half an hour
+    python -m experiments.benchmarks                                  # classic settings, one agent
     python -m experiments.benchmarks --quick                          # short trainings, one round
     python -m experiments.benchmarks --settings ppo --agents 1 16     # sixteen agents: one program, or sixteen runs
     python -m experiments.benchmarks --settings dqn sac --replay-capacity 10000 100000 1000000
@@ -71,6 +71,8 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     for title, (setting, count, bound) in cases.items():
         chosen = [library for library in libraries if suits(library, setting)]
+        if not chosen:
+            continue
         pythons |= {name: python_of(name, environments.resolve()) for name in chosen if name not in pythons}
         rows: dict[str, list[dict[str, Any]]] = {library: [] for library in chosen}
         for seed, library in product(range(1 if quick else rounds), chosen):
@@ -82,7 +84,8 @@ def main(
         print(in_words(f"{title}: {setting.environment}, {setting.steps:,} steps", numbers[title]), flush=True)
         out.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     tables = {title: table for title, table in numbers.items() if title != "machine"}
-    print(f"\npicture: {draw(tables, out.with_suffix('.png'))}")
+    if tables:
+        print(f"\npicture: {draw(tables, out.with_suffix('.png'))}")
 
 
 def cases_of(
@@ -96,7 +99,7 @@ def cases_of(
 ) -> dict[str, tuple[Setting, int, int | None]]:
     """Setting, agents and cores of every table, by its title.
 
-    Raises SystemExit for a name that is not known, a capacity that does not fit, or cores that are not there.
+    Raises SystemExit for a name that is not known, a capacity or steps that do not fit, or cores that are not there.
     """
     for what, names, known in (("setting", settings, SETTINGS), ("library", libraries, LIBRARIES)):
         for name in names:
@@ -108,7 +111,8 @@ def cases_of(
             on_cores(bound)
             setting = overridden(name, steps, capacity, quick)
             capacity = capacity if "replay_capacity" in setting.fields else None
-            cases[title_of(name, count, capacity, bound) + (", quick" if quick else "")] = (setting, count, bound)
+            title = title_of(name, count, capacity, bound, steps) + (", quick" if quick else "")
+            cases[title] = (setting, count, bound)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     return cases

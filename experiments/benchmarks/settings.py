@@ -222,10 +222,13 @@ def updates_of(setting: Setting) -> int:
 def overridden(name: str, steps: int | None = None, replay_capacity: int | None = None, quick: bool = False) -> Setting:
     """The setting of that name with other steps, and another capacity where it has a replay.
 
-    Raises ValueError if a capacity is not a multiple of the block that is written at once, or holds no warm-up.
+    Raises ValueError for a capacity that is not a multiple of the block that is written at once or holds no warm-up,
+    and for steps that are too few for an update.
     """
     setting = SETTINGS[name]
     setting = setting._replace(steps=steps or (setting.quick_steps if quick else setting.steps))
+    if updates_of(setting) < 1:
+        raise ValueError(f"{name}: {setting.steps:,} steps are too few for an update")
     if replay_capacity is None or "replay_capacity" not in setting.fields:
         return setting
     block = setting.fields["num_envs"] * setting.fields.get("steps_per_iteration", 1)

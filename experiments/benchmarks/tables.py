@@ -43,17 +43,20 @@ def summary(rows: dict[str, list[dict[str, Any]]], agents: int, setting: Setting
     return table
 
 
-def title_of(name: str, agents: int, replay_capacity: int | None = None, cores: int | None = None) -> str:
+def title_of(
+    name: str, agents: int, replay_capacity: int | None = None, cores: int | None = None, steps: int | None = None
+) -> str:
     """What a table is of: its key among the numbers, and the title of its panel."""
     words = [name, counted(agents, "agent")]
     words += [f"replay of {replay_capacity:,}"] if replay_capacity else []
     words += [counted(cores, "core")] if cores else []
+    words += [counted(steps, "step")] if steps else []
     return ", ".join(words)
 
 
 def counted(number: int, what: str) -> str:
     """1 agent, 2 agents."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def in_words(title: str, table: Table) -> str:
