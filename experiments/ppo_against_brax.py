@@ -6,7 +6,7 @@
 Both train on brax's spring backend for the same number of environment steps, on one core and in turn, and both are
 judged by `purerl.evaluate`: the action of the mode, whole episodes of up to 1000 steps, fresh starts. purerl's settings
 are the presets of PPO; brax's are those below, around what its notebooks use. brax's training places its state on
-devices by a function that current versions of JAX no longer have; what replaces it is at the end.
+devices by a function that current versions of JAX no longer have; `benchmarks/workers/replicated.py` replaces it.
 
 purerl was tuned more, mostly on one seed and fewer steps: of brax's learner one setting was tried on inverted_pendulum
 and two on each of the others, of purerl five on inverted_pendulum, eight on reacher and some fifteen on halfcheetah
@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from benchmarks.workers.replicated import restore_device_put_replicated
 from matplotlib.ticker import EngFormatter
 
 from purerl import make, ppo, presets
@@ -244,17 +244,6 @@ def judge(trained: Trained, environment: Environment, episodes: int) -> np.ndarr
         return jnp.mean(evaluate(trained.policy(snapshot), environment, jax.random.key(1), episodes).returns)
 
     return np.asarray(jax.jit(jax.vmap(jax.vmap(one)))(trained.snapshots), float)
-
-
-def restore_device_put_replicated() -> None:
-    """Give jax back the function that `brax.training` 0.14.2 still calls."""
-
-    def replicate(tree: Any, devices: list[Any]) -> Any:
-        sharding = NamedSharding(Mesh(np.array(devices), ("i",)), PartitionSpec("i"))
-        return jax.tree.map(lambda x: jax.device_put(jnp.stack([x] * len(devices)), sharding), tree)
-
-    if not hasattr(jax, "device_put_replicated"):
-        setattr(jax, "device_put_replicated", replicate)  # noqa: B010
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
+from benchmarks.workers.replicated import restore_device_put_replicated
 from brax import envs
 from matplotlib.ticker import EngFormatter
-from ppo_against_brax import restore_device_put_replicated
 
 from purerl import evaluate, load, make
 from purerl.host.compilation import compiler_options
