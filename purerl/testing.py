@@ -122,8 +122,8 @@ def every_float_can_be_swept_and_changes_nothing_but_itself(case: Case) -> None:
     def final(result: TrainResult) -> tuple[Any, Any]:
         return case.made().snapshot(result.state), result.metrics
 
-    base = final(_agent(_trained(case), 0))
-    for i, name in enumerate(names, start=SEEDS):
+    base = final(_agent(_trained(case), SEEDS))
+    for i, name in enumerate(names, start=SEEDS + 1):
         changed = final(_agent(_trained(case), i))
         assert_close(changed, final(_alone(case)(*_agent(_agents(case), i))))
         same = all(np.array_equal(a, b) for a, b in zip(_arrays(base), _arrays(changed), strict=True))
@@ -276,13 +276,13 @@ class Half(NamedTuple):
 
 
 def _agents(case: Case) -> tuple[dict[str, np.ndarray], Key]:
-    """Floats and keys of the agents: three that differ in their seeds, then the first with one float changed each."""
+    """Floats and keys of the agents: three that differ in their seeds, one more, and that with each float changed."""
     values = case.floats()
-    floats = {name: np.full(SEEDS + len(values), value, np.float32) for name, value in values.items()}
-    for i, (name, value) in enumerate(values.items(), start=SEEDS):
+    floats = {name: np.full(SEEDS + 1 + len(values), value, np.float32) for name, value in values.items()}
+    for i, (name, value) in enumerate(values.items(), start=SEEDS + 1):
         floats[name][i] = 0.7 * value if value else 0.01
-    seeds = jax.random.split(jax.random.key(0), SEEDS)
-    return floats, seeds[np.r_[:SEEDS, np.zeros(len(values), int)]]
+    seeds, another = jax.random.split(jax.random.key(0), SEEDS), jax.random.key(1)
+    return floats, jnp.concatenate([seeds, jnp.repeat(another, 1 + len(values))])
 
 
 def _agent(tree: Any, i: int) -> Any:
@@ -305,10 +305,11 @@ def _start(case: Case) -> Callable[..., Training]:
 @KEPT
 def _side_by_side(case: Case) -> Callable[..., TrainResult]:
     """The compiled training of many agents that have begun."""
-    whole = {"iterations": case.iterations, "total_iterations": case.iterations}
+    n = case.iterations
 
     def one(floats: dict[str, Array], training: Training) -> TrainResult:
-        training, metrics, _ = advance(case.made(**floats), training, jnp.int32(0), **whole)
+        made = case.made(**floats)
+        training, metrics, _ = advance(made, training, jnp.int32(0), iterations=n, total_iterations=n)
         return TrainResult(training.state, metrics, training.best, None)
 
     return jax.jit(jax.vmap(one))
@@ -327,12 +328,13 @@ _trained = KEPT(_train)
 def _half(case: Case) -> tuple[Any, list[None]]:
     """Half of it with an evaluation after it, compiled, and a list as long as it was traced often."""
     traces: list[None] = []
-    half = {"iterations": case.iterations // 2, "total_iterations": case.iterations}
+    n = case.iterations
 
     def one(floats: dict[str, Array], training: Training, first: Array) -> Any:
         traces.append(None)
         made = case.made(**floats)
-        return advance(made, training, first, **half, plan=EvaluationPlan(made.environment, episodes=3))
+        plan = EvaluationPlan(made.environment, episodes=3)
+        return advance(made, training, first, iterations=n // 2, total_iterations=n, plan=plan)
 
     return jax.jit(jax.vmap(one, in_axes=(0, 0, None))), traces
 
