@@ -29,7 +29,7 @@ if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 # Tracing makes objects by the hundred thousand that stay; looking for garbage among them is a tenth of its time.
 gc.set_threshold(50_000, 20, 20)
-MEMORY = 2e9  # bytes that a process may hold before it drops what jax has compiled: it keeps all of it, for ever
+MEMORY = 3e9  # bytes that a process may hold before it drops what jax has compiled: it keeps all of it, for ever
 
 
 @pytest.hookimpl(trylast=True)
