@@ -5,16 +5,17 @@
     check(Case(my_algorithm, "CartPole-v1", {"num_envs": 4, "batch_size": 16}))
 
 A `Case` is a small way to configure the algorithm; each contract is a function of it that raises AssertionError where
-the contract is broken. purerl's own tests run the same functions over every algorithm in the table. They train three
-agents for a few iterations, and a case compiles each of its programs once, however many contracts need it.
+the contract is broken. purerl's own tests run the same functions over every algorithm in the table. They train a few
+agents for a few iterations in three ways: side by side, alone, and side by side in halves with an evaluation
+after each. These three programs of a case are compiled once, however many contracts need them.
 """
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,12 @@ import numpy as np
 from purerl import trees
 from purerl.algorithms import load
 from purerl.environments import make
+from purerl.evaluate import Evaluation
 from purerl.train import EvaluationPlan, Training, TrainResult, advance, start, train
-from purerl.types import Algorithm, Array, Environment, Key, Time
+from purerl.types import Algorithm, Array, Environment, Key, Metrics, Time
 
 TOLERANCE = 1e-4  # of what two programs compute that differ only in how they were cut
+SEEDS = 3  # agents that differ in nothing else
 KEPT = lru_cache(maxsize=2)  # the programs of so many cases: they are large
 
 
@@ -39,7 +42,7 @@ class Case:
     config: dict[str, Any] = field(default_factory=dict)  # fields that make it small
     idle: tuple[str, ...] = ()  # float fields that do nothing in this configuration
     wrong_environment: str | None = None  # something it must refuse
-    iterations: int = 4  # an even number
+    iterations: int = 4  # an even number: some contracts train by halves
 
     @property
     def module(self) -> Any:
@@ -95,9 +98,8 @@ def the_state_is_strongly_typed_arrays_and_stays_so(case: Case) -> None:
 
 def seeds_differ_and_a_seed_repeats_bitwise(case: Case) -> None:
     """Training again gives the same bits; three seeds give three different policies."""
-    again = _train_three(case)
-    assert_same(again, _trained(case))
-    params = jax.vmap(case.made().snapshot)(again.state)
+    assert_same(_train(case), _trained(case))
+    params = jax.vmap(case.made().snapshot)(_trained(case).state)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         differ = [not np.array_equal(leaf[i], leaf[j]) for leaf in _arrays(params)]
         _require(any(differ), f"seeds {i} and {j} end with the same policy")
@@ -105,9 +107,8 @@ def seeds_differ_and_a_seed_repeats_bitwise(case: Case) -> None:
 
 def a_vmapped_agent_is_the_agent_run_alone(case: Case) -> None:
     """Agents trained side by side do not see one another."""
-    for i in (0, 2):
-        together = jax.tree.map(lambda leaf, i=i: leaf[i], _trained(case))
-        assert_close(together, _alone(case)(case.floats(), _seeds()[i]))
+    for i in (0, SEEDS - 1):
+        assert_close(_agent(_trained(case), i), _alone(case)(*_agent(_agents(case), i)))
 
 
 def every_float_can_be_swept_and_changes_nothing_but_itself(case: Case) -> None:
@@ -115,68 +116,53 @@ def every_float_can_be_swept_and_changes_nothing_but_itself(case: Case) -> None:
 
     A float with a value is tried at 0.7 times it, one that is 0 at 0.01.
     """
-    values = case.floats()
-    _require(bool(values), "its Config has no float field, so there is nothing to sweep")
-    lanes = 1 + len(values)
-    batch = {name: np.full(lanes, value, np.float32) for name, value in values.items()}
-    for lane, name in enumerate(values, start=1):
-        batch[name][lane] = 0.7 * values[name] if values[name] else 0.01
-
-    key = jax.random.key(1)
+    names = list(case.floats())
+    _require(bool(names), "its Config has no float field, so there is nothing to sweep")
 
     def final(result: TrainResult) -> tuple[Any, Any]:
         return case.made().snapshot(result.state), result.metrics
 
-    swept = jax.jit(jax.vmap(lambda floats: final(train(case.made(**floats), key, case.iterations))))(batch)
-    for lane in range(lanes):
-        expected = final(_alone(case)({name: column[lane] for name, column in batch.items()}, key))
-        assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept), expected)
-    base = jax.tree.map(lambda leaf: leaf[0], swept)
-    for lane, name in enumerate(values, start=1):
-        changed = jax.tree.map(lambda leaf, lane=lane: leaf[lane], swept)
+    base = final(_agent(_trained(case), SEEDS))
+    for i, name in enumerate(names, start=SEEDS + 1):
+        changed = final(_agent(_trained(case), i))
+        assert_close(changed, final(_alone(case)(*_agent(_agents(case), i))))
         same = all(np.array_equal(a, b) for a, b in zip(_arrays(base), _arrays(changed), strict=True))
         _require(same == (name in case.idle), f"{name} has {'no' if same else 'an'} effect")
 
 
 def evaluation_does_not_perturb_training(case: Case) -> None:
     """Training is the same with evaluation on and off, and the best snapshot is that of the best evaluation."""
-    one = case.made()
-    half = case.iterations // 2
-    plan = EvaluationPlan(one.environment, episodes=3)
-    training = jax.vmap(lambda key: train(one, key, case.iterations, evaluate_every=half, plan=plan))
-    watched = jax.jit(training)(_seeds())
-    assert_same((watched.state, watched.metrics), (_trained(case).state, _trained(case).metrics))
-    _require(watched.evaluations.returns.shape == (3, 2, 3), "two evaluations of three episodes were asked for")
-    means = watched.evaluations.returns.mean(-1)
+    one, halves = case.made(), _halves(case)
+    watched = halves[1].training
+    metrics = {name: np.concatenate([half.metrics[name] for half in halves], axis=1) for name in halves[0].metrics}
+    assert_same((watched.state, metrics), (_trained(case).state, _trained(case).metrics))
+    returns = np.stack([half.evaluation.returns for half in halves], axis=1)
+    _require(returns.shape[1:] == (2, 3), "two evaluations of three episodes were asked for")
+    means = returns.mean(-1)
     np.testing.assert_allclose(watched.best.score, means.max(1), rtol=1e-6)
-    halfway = _pieces(case)[half - 1]
-    for agent in range(3):
-        source = (halfway if means[agent, 0] >= means[agent, 1] else watched).state
-        best, expected = (
-            jax.tree.map(lambda x, i=agent: x[i], tree)
-            for tree in (watched.best.snapshot, jax.vmap(one.snapshot)(source))
-        )
-        assert_close(best, expected)
+    for i, better in enumerate(means.argmax(1)):
+        source = halves[better].training.state
+        assert_close(_agent(watched.best.snapshot, i), one.snapshot(_agent(source, i)))
 
 
 def one_program_serves_all_chunks_seeds_and_values(case: Case) -> None:
-    """Training in pieces, and with other values of the floats, is traced and compiled once."""
-    _pieces(case)
-    list(_in_pieces(case, 0.9))
-    program, traces = _piece(case)
-    _require(len(traces) == 1, f"an iteration was traced {len(traces)} times")
-    _require(program._cache_size() == 1, f"an iteration was compiled {program._cache_size()} times")
+    """Both halves of a training, and other values of the floats, are one program, traced and compiled once."""
+    program, traces = _half(case)
+    floats = {name: np.float32(0.9) * values for name, values in _agents(case)[0].items()}
+    program(floats, _halves(case)[0].training, jnp.int32(0))
+    _require(len(traces) == 1, f"half of it was traced {len(traces)} times")
+    _require(program._cache_size() == 1, f"half of it was compiled {program._cache_size()} times")
 
 
 def pieces_of_training_are_the_whole(case: Case) -> None:
-    """Iterations called one by one end where one scan over them does: nothing is carried outside of the state."""
-    assert_close(_pieces(case)[-1].state, _trained(case).state)
+    """Two halves, called one by one, end where one scan does: nothing is carried outside of the state."""
+    assert_close(_halves(case)[1].training.state, _trained(case).state)
 
 
 def the_snapshot_is_enough_to_act(case: Case) -> None:
     """`policy(snapshot(state))` acts like `policy(state)`, greedy or not, and the snapshot is smaller."""
     one = case.made()
-    state = jax.tree.map(lambda x: x[0], _trained(case).state)
+    state = _agent(_trained(case).state, 0)
     observation = jnp.ones(case.environment_made().observation_space.shape)
     key = jax.random.key(0)
     for greedy in (True, False):
@@ -281,16 +267,27 @@ def _refused(attempt: Callable[[], Any], errors: tuple[type[Exception], ...], *w
 # What they train
 
 
-def _seeds() -> Key:
-    return jax.random.split(jax.random.key(0), 3)
+class Half(NamedTuple):
+    """What half of a training and an evaluation after it return."""
+
+    training: Training
+    metrics: Metrics
+    evaluation: Evaluation
 
 
-def _train_three(case: Case) -> TrainResult:
-    """Three agents trained in one program, traced anew."""
-    return jax.jit(jax.vmap(lambda key: train(case.made(), key, case.iterations)))(_seeds())
+def _agents(case: Case) -> tuple[dict[str, np.ndarray], Key]:
+    """Floats and keys of the agents: three that differ in their seeds, one more, and that with each float changed."""
+    values = case.floats()
+    floats = {name: np.full(SEEDS + 1 + len(values), value, np.float32) for name, value in values.items()}
+    for i, (name, value) in enumerate(values.items(), start=SEEDS + 1):
+        floats[name][i] = 0.7 * value if value else 0.01
+    seeds, another = jax.random.split(jax.random.key(0), SEEDS), jax.random.key(1)
+    return floats, jnp.concatenate([seeds, jnp.repeat(another, 1 + len(values))])
 
 
-_trained = KEPT(_train_three)
+def _agent(tree: Any, i: int) -> Any:
+    """One of the agents."""
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 @KEPT
@@ -300,27 +297,51 @@ def _alone(case: Case) -> Callable[..., TrainResult]:
 
 
 @KEPT
-def _piece(case: Case) -> tuple[Any, list[None]]:
-    """The compiled iteration of three agents with these floats, and a list as long as it was traced often."""
-    traces: list[None] = []
+def _start(case: Case) -> Callable[..., Training]:
+    """The compiled beginning of many agents."""
+    return jax.jit(jax.vmap(lambda floats, key: start(case.made(**floats), key)))
 
-    def one(floats: dict[str, Array], training: Training, first: Array) -> Training:
+
+@KEPT
+def _side_by_side(case: Case) -> Callable[..., TrainResult]:
+    """The compiled training of many agents that have begun."""
+    n = case.iterations
+
+    def one(floats: dict[str, Array], training: Training) -> TrainResult:
+        made = case.made(**floats)
+        training, metrics, _ = advance(made, training, jnp.int32(0), iterations=n, total_iterations=n)
+        return TrainResult(training.state, metrics, training.best, None)
+
+    return jax.jit(jax.vmap(one))
+
+
+def _train(case: Case) -> TrainResult:
+    """Train the agents side by side."""
+    floats, keys = _agents(case)
+    return _side_by_side(case)(floats, _start(case)(floats, keys))
+
+
+_trained = KEPT(_train)
+
+
+@KEPT
+def _half(case: Case) -> tuple[Any, list[None]]:
+    """Half of it with an evaluation after it, compiled, and a list as long as it was traced often."""
+    traces: list[None] = []
+    n = case.iterations
+
+    def one(floats: dict[str, Array], training: Training, first: Array) -> Any:
         traces.append(None)
-        return advance(case.made(**floats), training, first, iterations=1, total_iterations=case.iterations)[0]
+        made = case.made(**floats)
+        plan = EvaluationPlan(made.environment, episodes=3)
+        return advance(made, training, first, iterations=n // 2, total_iterations=n, plan=plan)
 
     return jax.jit(jax.vmap(one, in_axes=(0, 0, None))), traces
 
 
-def _in_pieces(case: Case, scale: float) -> Iterator[Training]:
-    """What three agents are after each iteration, every one a call; `scale` times the floats of the case."""
-    floats = {name: jnp.full(3, np.float32(scale) * value) for name, value in case.floats().items()}
-    training = jax.jit(jax.vmap(partial(start, case.made())))(_seeds())
-    for first in range(case.iterations):
-        training = _piece(case)[0](floats, training, jnp.int32(first))
-        yield training
-
-
 @KEPT
-def _pieces(case: Case) -> tuple[Training, ...]:
-    """The same for the floats of the case."""
-    return tuple(_in_pieces(case, 1.0))
+def _halves(case: Case) -> tuple[Half, Half]:
+    """What its two calls return for the agents."""
+    (floats, keys), (program, _) = _agents(case), _half(case)
+    first = Half(*program(floats, _start(case)(floats, keys), jnp.int32(0)))
+    return first, Half(*program(floats, first.training, jnp.int32(case.iterations // 2)))

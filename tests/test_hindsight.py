@@ -17,7 +17,6 @@ from purerl.replay import storage as storage_module
 from purerl.replay import uniform_replay
 from purerl.train import train
 from purerl.types import Goals
-from tests.compilation import AS_USERS
 
 ENVS, PERIOD, CAPACITY, MAX_STEPS, DISCOUNT = 3, 2, 24, 4, 0.9
 NOT = jnp.zeros((), bool)
@@ -218,7 +217,7 @@ def test_a_point_robot_learns_to_reach_goals_that_hardly_ever_pay():
         assert result.evaluations is not None
         return result.evaluations.returns.mean()
 
-    learn = jax.jit(jax.vmap(final_returns), compiler_options=AS_USERS)
+    learn = jax.jit(jax.vmap(final_returns))
     with_it, without = learn(jnp.array([0.8, 0.0]), jax.random.split(jax.random.key(0)))
     assert with_it > -30  # steps away from the goal, of 50; the straight way takes 17 on average
     assert without < -45

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from purerl import q_learning, testing
@@ -71,3 +72,18 @@ def test_check_says_what_is_kept_until_something_is_broken():
     with pytest.raises(AssertionError, match="end with the same policy"):
         testing.check(broken(init=lambda init: lambda key: init(jax.random.key(0))), said.append)
     assert said == ["kept: the state is strongly typed arrays and stays so"]
+
+
+def test_chance_while_tracing_is_noticed():
+    """NumPy's numbers are drawn when a program is traced: the same each time that it is called, others in the next."""
+    chance = np.random.default_rng(0)
+
+    def perturbed(step):
+        def at_random(state, time):
+            state, metrics = step(state, time)
+            return state, metrics | {"noise": jnp.float32(chance.normal())}
+
+        return at_random
+
+    with pytest.raises(AssertionError):
+        testing.a_vmapped_agent_is_the_agent_run_alone(broken(step=perturbed))

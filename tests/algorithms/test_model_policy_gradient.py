@@ -12,7 +12,6 @@ from purerl.algorithms.model_based import model_policy_gradient
 from purerl.networks.heads import Readout
 from purerl.train import train
 from tests.algorithms.test_pets import corridor
-from tests.compilation import AS_USERS
 
 SMALL = {
     "horizon": 4, "rollouts": 32, "updates_per_iteration": 40, "members": 2, "model_widths": (16,), "widths": (16,),
@@ -25,7 +24,7 @@ BOTH = pytest.mark.parametrize("gradient", ["pathwise", "likelihood_ratio"])
 
 def trained(algorithm, iterations: int, seed: int = 0):
     """The state after so many iterations."""
-    program = jax.jit(lambda key: train(algorithm, key, iterations).state, compiler_options=AS_USERS)
+    program = jax.jit(lambda key: train(algorithm, key, iterations).state)
     return program(jax.random.key(seed))
 
 

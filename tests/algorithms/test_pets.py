@@ -10,7 +10,6 @@ from purerl.algorithms.model_based import pets
 from purerl.data.transitions import transitions_replay
 from purerl.train import advance, start
 from purerl.types import Box, Environment, Timestep
-from tests.compilation import AS_USERS
 
 SMALL = {
     "horizon": 4, "samples": 60, "elites": 8, "search_iterations": 3, "members": 2, "widths": (32, 32), "particles": 2,
@@ -43,7 +42,7 @@ def trained(algorithm, iterations: int, key: jax.Array):
         training, *_ = advance(algorithm, start(algorithm, key), 0, iterations=iterations, total_iterations=iterations)
         return training.state
 
-    return jax.jit(program, compiler_options=AS_USERS)(key)
+    return jax.jit(program)(key)
 
 
 def remembered(algorithm, state):

@@ -115,6 +115,7 @@ def returns_of_memory_chain(core: str, length: int, steps: int, seeds: int) -> n
 
 
 @pytest.mark.parametrize("core", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("compiled_as_users")
 def test_a_core_remembers_for_thirty_steps(core):
     returns = returns_of_memory_chain(core, length=30, steps=100_000, seeds=4)
     print(core, returns)

@@ -103,9 +103,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "soft_q": OFF_POLICY | {"temperature": 1e-2},
 }
 OFF_POLICY_CONTINUOUS = ("ddpg", "td3", "sac")  # to which the values of policies are Q(s, mu(s))
-ITERATIONS = dict.fromkeys(
-    ("dqn", "c51", "qr_dqn", "iqn", "rainbow", "soft_q", *OFF_POLICY_CONTINUOUS), 600
-) | dict.fromkeys(("ppo", "pqn", "a2c", "trpo", "reinforce"), 300)
+ITERATIONS = dict.fromkeys(("dqn", "c51", "qr_dqn", "iqn", "rainbow", *OFF_POLICY_CONTINUOUS), 600) | dict.fromkeys(
+    ("ppo", "pqn", "a2c", "trpo", "reinforce", "soft_q"), 300
+)
 VALUES: dict[str, list[tuple[float, float]]] = {  # observation -> value
     "probe/constant": [(0.0, 1.0)],
     "probe/discount": [(0.0, DISCOUNT), (1.0, 1.0)],

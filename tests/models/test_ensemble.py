@@ -18,7 +18,6 @@ from purerl.models import (
 )
 from purerl.planning import sequence_return
 from purerl.types import Box, Environment
-from tests.compilation import AS_USERS
 
 SMALL = {"members": 3, "learning_rate": 3e-3, "widths": (32, 32), "updates_per_round": 50, "max_rounds": 30}
 
@@ -47,7 +46,7 @@ def fitted():
     ensemble = make_ensemble(SPACES, EnsembleConfig(**SMALL))
     state = ensemble.init(jax.random.key(0))
     data = toy(jax.random.key(1), 5000)
-    program = jax.jit(ensemble.fit, compiler_options=AS_USERS)
+    program = jax.jit(ensemble.fit)
     state, report = program(state, jax.random.key(2), data, jnp.asarray(4000))
     return ensemble, state, report
 
@@ -207,7 +206,7 @@ def test_long_predictions_err_more_and_beat_persistence():
     data = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 11))
     train = jax.tree.map(lambda x: x[:10].reshape(2000, *x.shape[2:]), data)
     ensemble = make_ensemble(environment, EnsembleConfig(**SMALL))
-    fit = jax.jit(ensemble.fit, compiler_options=AS_USERS)
+    fit = jax.jit(ensemble.fit)
     state, _ = fit(ensemble.init(jax.random.key(0)), jax.random.key(1), train, jnp.asarray(2000))
     last = jax.tree.map(lambda x: x[10], data)
     observations = jnp.concatenate([last.observation, last.successor[-1:]])

@@ -12,7 +12,6 @@ from purerl.environments.wrappers import time_limit
 from purerl.models.ensemble import EnsembleConfig, make_ensemble
 from purerl.models.learned_environment import learned_environment
 from tests.algorithms.test_pets import corridor
-from tests.compilation import AS_USERS
 
 PPO = ppo.Config(num_envs=16, rollout_length=12, epochs=4, minibatches=2, learning_rate=1e-2, widths=(16,))
 APG = apg.Config(num_envs=16, horizon=12, bootstrap=False, learning_rate=1e-2, widths=(16,))
@@ -44,7 +43,7 @@ def test_a_learner_without_a_model_trains_inside_one(module, config, iterations)
         after = train(algorithm, train_key, iterations).state
         return [jnp.mean(evaluate(algorithm.policy(x), environment, test_key, 16).returns) for x in (before, after)]
 
-    program = jax.jit(jax.vmap(one), compiler_options=AS_USERS)
+    program = jax.jit(jax.vmap(one))
     untrained, trained = (np.asarray(x) for x in program(jax.random.split(jax.random.key(0), 2)))
     assert np.all(trained > -5.0)
     assert np.all(trained > untrained + 5.0)

@@ -194,10 +194,9 @@ def test_filtered_noise_is_smooth_and_the_control_cost_pulls_towards_zero():
 def test_random_shooting_plays_discrete_actions():
     environment = make("CartPole-v1")
     policy = mpc(random_shooting(environment, horizon=20, samples=200))
-    played = jax.jit(
-        lambda key: evaluate(policy, reveal_state(environment), key, episodes=4, max_steps=100),
-        compiler_options=AS_USERS,
-    )(jax.random.key(0))
+    played = jax.jit(lambda key: evaluate(policy, reveal_state(environment), key, episodes=4, max_steps=100))(
+        jax.random.key(0)
+    )
     assert np.all(played.lengths == 100)
 
 
@@ -217,7 +216,7 @@ def test_the_pendulum_is_swung_up(planner):
 def test_a_wrong_mass_costs_little_when_planning_anew_at_every_step():
     played, believed = reveal_state(make("Pendulum-v1")), make("Pendulum-v1", m=1.3)
     policy = mpc(ilqr_planner(believed, horizon=20, iterations=10))
-    play = jax.jit(lambda key: evaluate(policy, played, key, episodes=12).returns, compiler_options=AS_USERS)
+    play = jax.jit(lambda key: evaluate(policy, played, key, episodes=12).returns)
     assert np.mean(play(jax.random.key(0))) > -260
 
 

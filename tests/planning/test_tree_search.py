@@ -114,10 +114,7 @@ def test_values_with_chances_come_near_those_of_dynamic_programming(identity):
 def test_a_cartpole_is_balanced():
     environment = make("CartPole-v1")
     policy = mpc(uct(environment, simulations=50, exploration=20.0, playout_steps=20))
-    play = jax.jit(
-        lambda key: evaluate(policy, reveal_state(environment), key, episodes=8, max_steps=200).lengths,
-        compiler_options=AS_USERS,
-    )
+    play = jax.jit(lambda key: evaluate(policy, reveal_state(environment), key, episodes=8, max_steps=200).lengths)
     assert np.all(play(KEY) == 200)
 
 
