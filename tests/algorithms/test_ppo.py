@@ -39,12 +39,12 @@ def test_updates_end_when_the_policy_has_moved_too_far():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), once.params, stopped.params)
 
 
-def settled_kl(**fields) -> np.ndarray:
-    """The divergence of an update, median over the second half of the training, of three seeds of CartPole."""
+def settled_kl(seeds: int = 3, **fields) -> np.ndarray:
+    """The divergence of an update, median over the second half of the training, of some seeds of CartPole."""
     fields |= {"kl_target": 0.01, "anneal_learning_rate": False, "num_envs": 8, "rollout_length": 128}
     fields |= {"epochs": 4, "minibatches": 4, "widths": (16,), "max_gradient_norm": float("inf")}
     algorithm = ppo.make(make("CartPole-v1"), ppo.Config(**fields))
-    keys = jax.random.split(jax.random.key(0), 3)
+    keys = jax.random.split(jax.random.key(0), seeds)
     training = jax.vmap(lambda key: train(algorithm, key, 60).metrics)
     metrics = jax.jit(training, compiler_options=AS_USERS)(keys)
     return np.median(np.asarray(metrics["kl"])[:, 30:], axis=1)
@@ -67,9 +67,10 @@ def test_a_memory_cannot_be_valued_anew():
 
 @pytest.mark.parametrize("coefficient", [1e-3, 1e2])
 def test_an_adaptive_penalty_brings_the_divergence_to_its_target(coefficient):
-    """From a coefficient much too small and one much too large."""
-    settled = settled_kl(penalty="adaptive", kl_coefficient=coefficient, learning_rate=3e-3)
-    assert np.all((settled >= 0.005) & (settled <= 0.02)), settled
+    """From a coefficient much too small and one much too large: within a factor of 2 for three seeds in four."""
+    settled = settled_kl(16, penalty="adaptive", kl_coefficient=coefficient, learning_rate=3e-3)
+    assert np.sum((settled >= 0.005) & (settled <= 0.02)) >= 12, settled
+    assert 0.01 / 1.5 < np.median(settled) < 0.01 * 1.5, settled
 
 
 def test_a_dual_penalty_keeps_the_divergence_within_its_bound():
