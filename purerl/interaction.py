@@ -71,9 +71,10 @@ def interaction(
 
     `learn(state, key, time, learner, update, improve, act, targets)` draws one batch for every update and calls
     `update(learner, batch, key)`, and after every `policy_delay` of them `improve(learner, batch, key)` with the last
-    batch. What is passed as `learner` should hold what they change and nothing else. `act(learner, key, observation)`
-    and `targets(learner, batch, key)` (`r + discount V(s')` of every critic, `[K, N]`) are read by the expansion of
-    targets alone.
+    batch (of an expanded one with its own steps, not with those that were imagined after them). What is passed as
+    `learner` should hold what they change and nothing else. `act(learner, key, observation)` and
+    `targets(learner, batch, key)` (`r + discount V(s')` of every critic, `[K, N]`) are read by the expansion of targets
+    alone.
 
     Raises ValueError for an imagination together with what it cannot be combined with: prioritised sampling, hindsight,
     or an expansion of transitions that are several steps long.
@@ -262,7 +263,7 @@ def interaction(
         def group(carry: tuple[Learner, Any], inputs: tuple) -> tuple[tuple[Learner, Any], Metrics]:
             drawn, keys, key = inputs
             (learner, priorities), (seen, metrics) = jax.lax.scan(one, carry, (drawn, keys))
-            learner, more = improve(learner, jax.tree.map(lambda x: x[-1], seen), key)
+            learner, more = improve(learner, jax.tree.map(lambda x: x[-1][:size], seen), key)
             return (learner, priorities), jax.tree.map(jnp.mean, metrics) | more
 
         def keys_of(groups: int) -> tuple[Key, Key]:

@@ -52,6 +52,11 @@ def until_solved(task: str, variant: str, bounds: tuple[float, float] = NO_BOUND
     return Measure(median_of_steps(task, variant, "steps to threshold"), bounds)
 
 
+def expansion(variant: str, bounds: tuple[float, float] = NO_BOUND) -> Measure:
+    """The mean of all evaluations of a way of looking ahead."""
+    return Measure(at(variant, "area", "value"), bounds)
+
+
 def too_much(model: str, case: str) -> Measure:
     """Predicted less achieved return of plans, mean over fits."""
 
@@ -279,5 +284,22 @@ ENTRIES = (
             ),
         },
         ("mba", "naf", "ddpg"),
+    ),
+    Entry(
+        "value_expansion",
+        "targets that look imagined steps ahead should learn faster; on Pendulum they do not, the true model's neither",
+        "DDPG on Pendulum, mean of all evaluations over 5,000 steps, 8 seeds: one-step targets {one:.0f}, three real "
+        "steps {real:.0f}, three steps of the true model {true:.0f}, with values learned at the imagined states as "
+        "well {td_k:.0f}; three steps of an ensemble {three:.0f}, ten {ten:.0f}, STEVE {steve:.0f}",
+        {
+            "one": expansion("DDPG", at_least(-750)),
+            "real": expansion("DDPG, 3 real steps"),
+            "true": expansion("true model, 3 steps"),
+            "td_k": expansion("true model, 3 steps, TD-k"),
+            "three": expansion("ensemble, 3 steps"),
+            "ten": expansion("ensemble, 10 steps"),
+            "steve": expansion("STEVE, 0 to 5 steps"),
+        },
+        ("mve", "ddpg"),
     ),
 )

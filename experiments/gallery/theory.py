@@ -1,8 +1,10 @@
 """Experiments on tables, on operators and on estimators of gradients, most of which are exact or nearly so."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .entries import Entry, Measure, at, at_least, at_most, difference, over, ratio
+from .entries import NO_BOUND, Entry, Measure, at, at_least, at_most, difference, over, ratio
 
 EQUAL = "10 equal actions, target older than the replay"
 CLIFF = "cliff walking: return of the last 100 of 500 episodes, [mean, standard error]"
@@ -37,6 +39,16 @@ def steps_of_gradient(kind: str, parameters: str) -> Measure:
     return Measure(
         ratio(plain, at(constant, f"natural gradient by {parameters}", "geometric_mean")), at_least(2.0), at_least(1.5)
     )
+
+
+def crossed(
+    random: str,
+    summary: Callable,
+    bounds: tuple[float, float] = NO_BOUND,
+    quick: tuple[float, float] | None = None,
+) -> Measure:
+    """Success after 5,000 transitions with such a share of random actions, over datasets."""
+    return Measure(over(summary, "success", random, -1), bounds, quick)
 
 
 ENTRIES = (
@@ -128,6 +140,22 @@ ENTRIES = (
             "random": Measure(at("random_policy_steps"), (20, 25)),
         },
         ("fitted_iteration",),
+    ),
+    Entry(
+        "least_squares_policy_iteration",
+        "random transitions serve every evaluation of LSPI, those of its own good policy do not",
+        "of 20 datasets, four rooms crossed in {random:.0%} of the episodes (worst {worst:.0%}) after 5,000 random "
+        "transitions, {some:.0%} if 30 % of the actions of a good policy are random, {few:.0%} with 10 %, {none:.0%} "
+        "with its own actions alone; on {settled:.0%} of the random datasets the policy has settled after 7 iterations",
+        {
+            "random": crossed("1", np.mean, (0.98, 1.0), quick=(0.9, 1.0)),
+            "worst": crossed("1", np.min, (0.9, 1.0)),
+            "some": crossed("0.3", np.mean),
+            "few": crossed("0.1", np.mean),
+            "none": crossed("0", np.mean, (0.0, 0.6), quick=(0.0, 0.7)),
+            "settled": Measure(at("settled"), (0.95, 1.0)),
+        },
+        ("lspi",),
     ),
     Entry(
         "gradient_variance",

@@ -180,11 +180,15 @@ def make(environment: Environment, config: Config, imagination: Imagination | No
         values: Any = critic_network.apply(params, observation, action)
         return values
 
-    def next_values(learner: State, successor: Array, key: Key) -> Array:
-        """Q_target,k at the target's smoothed action, `[K, N]`."""
-        action = mu(learner.target_actor, successor)
+    def target_action(learner: State, observation: Array, key: Key) -> Array:
+        """That of the target policy, smoothed by noise."""
+        action = mu(learner.target_actor, observation)
         noise = smoothing_noise(jax.random.normal(key, action.shape), config.target_noise, config.target_noise_clip)
-        return q(learner.target_critics, successor, jnp.clip(action + noise, -1.0, 1.0))
+        return jnp.clip(action + noise, -1.0, 1.0)
+
+    def next_values(learner: State, successor: Array, key: Key) -> Array:
+        """Q_target,k at the target's action, `[K, N]`."""
+        return q(learner.target_critics, successor, target_action(learner, successor, key))
 
     def target(learner: State, batch: Batch, key: Key) -> Array:
         noise_key, subset_key = jax.random.split(key)
@@ -262,7 +266,7 @@ def make(environment: Environment, config: Config, imagination: Imagination | No
             state.replace(interaction=None),
             lambda learner, batch, key: update_critics(learner, batch, key, rate),
             lambda learner, batch, key: improve(learner, batch, key, rate),
-            act=lambda learner, key, observation: mu(learner.target_actor, observation),
+            act=lambda learner, key, observation: target_action(learner, observation, key),
             targets=lambda learner, batch, key: (
                 batch.reward + batch.discount * next_values(learner, batch.successor, key)
             ),
