@@ -349,7 +349,7 @@ def test_bad_arguments_are_refused(tmp_path):
 
 
 def test_a_level_of_optimisation_in_the_environment_comes_first(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
     assert compiler_options() == {"xla_backend_optimization_level": 1}
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
     assert compiler_options() == {}
