@@ -33,9 +33,9 @@ def main(quick: bool = False, env: str = "CartPole-v1", out: Path = Path("runs/e
     space = {
         "algorithm": "ppo",
         "env": env,
-        "learning_rate": [3e-3] if quick else [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
+        "learning_rate": [1e-3, 3e-3] if quick else [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
         "entropy_coefficient": [0.0, 0.01] if quick else [0.0, 0.01, 0.1],
-        "trace_decay": [0.9, 0.95] if quick else [0.8, 0.95, 1.0],
+        "trace_decay": [0.95] if quick else [0.8, 0.95, 1.0],
     }
     budget = {"total_steps": 10_000 if quick else 100_000, "evaluations": 2 if quick else 10, "episodes": 32}
     seeds = 4 if quick else 16
