@@ -7,7 +7,7 @@
 A `Case` is a small way to configure the algorithm; each contract is a function of it that raises AssertionError where
 the contract is broken. purerl's own tests run the same functions over every algorithm in the table. They train a few
 agents for a few iterations in three ways: side by side, alone, and side by side in halves with an evaluation
-after each. These three programs of a case are compiled once, however many contracts need them.
+after each. What they train is kept, however many contracts need it.
 """
 
 import dataclasses
@@ -97,7 +97,7 @@ def the_state_is_strongly_typed_arrays_and_stays_so(case: Case) -> None:
 
 
 def seeds_differ_and_a_seed_repeats_bitwise(case: Case) -> None:
-    """Training again gives the same bits; three seeds give three different policies."""
+    """Training again, traced anew, gives the same bits; three seeds give three different policies."""
     assert_same(_train(case), _trained(case))
     params = jax.vmap(case.made().snapshot)(_trained(case).state)
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -296,15 +296,14 @@ def _alone(case: Case) -> Callable[..., TrainResult]:
     return jax.jit(lambda floats, key: train(case.made(**floats), key, case.iterations))
 
 
-@KEPT
-def _start(case: Case) -> Callable[..., Training]:
-    """The compiled beginning of many agents."""
-    return jax.jit(jax.vmap(lambda floats, key: start(case.made(**floats), key)))
+def _begun(case: Case) -> tuple[dict[str, np.ndarray], Training]:
+    """Floats and beginnings of the agents, traced anew."""
+    floats, keys = _agents(case)
+    return floats, jax.jit(jax.vmap(lambda floats, key: start(case.made(**floats), key)))(floats, keys)
 
 
-@KEPT
-def _side_by_side(case: Case) -> Callable[..., TrainResult]:
-    """The compiled training of many agents that have begun."""
+def _train(case: Case) -> TrainResult:
+    """Train the agents side by side, traced anew."""
     n = case.iterations
 
     def one(floats: dict[str, Array], training: Training) -> TrainResult:
@@ -312,13 +311,7 @@ def _side_by_side(case: Case) -> Callable[..., TrainResult]:
         training, metrics, _ = advance(made, training, jnp.int32(0), iterations=n, total_iterations=n)
         return TrainResult(training.state, metrics, training.best, None)
 
-    return jax.jit(jax.vmap(one))
-
-
-def _train(case: Case) -> TrainResult:
-    """Train the agents side by side."""
-    floats, keys = _agents(case)
-    return _side_by_side(case)(floats, _start(case)(floats, keys))
+    return jax.jit(jax.vmap(one))(*_begun(case))
 
 
 _trained = KEPT(_train)
@@ -342,6 +335,6 @@ def _half(case: Case) -> tuple[Any, list[None]]:
 @KEPT
 def _halves(case: Case) -> tuple[Half, Half]:
     """What its two calls return for the agents."""
-    (floats, keys), (program, _) = _agents(case), _half(case)
-    first = Half(*program(floats, _start(case)(floats, keys), jnp.int32(0)))
+    (floats, training), (program, _) = _begun(case), _half(case)
+    first = Half(*program(floats, training, jnp.int32(0)))
     return first, Half(*program(floats, first.training, jnp.int32(case.iterations // 2)))

@@ -13,7 +13,7 @@ from gallery.results import FIGURES, RESULTS, stored
 
 ROOT = Path(__file__).parent.parent
 NAMES = [entry.name for entry in ENTRIES]
-WITHOUT_CLAIMS = {  # files to copy and makers of pictures
+WITHOUT_CLAIMS = {  # files to copy and makers of pictures, and what has not been measured in full
     "custom_environment",
     "dqn_cartpole",
     "environment_pictures",

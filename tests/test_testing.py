@@ -85,5 +85,6 @@ def test_chance_while_tracing_is_noticed():
 
         return at_random
 
-    with pytest.raises(AssertionError):
-        testing.a_vmapped_agent_is_the_agent_run_alone(broken(step=perturbed))
+    for contract in (testing.a_vmapped_agent_is_the_agent_run_alone, testing.seeds_differ_and_a_seed_repeats_bitwise):
+        with pytest.raises(AssertionError):
+            contract(broken(step=perturbed))

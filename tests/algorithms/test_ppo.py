@@ -67,10 +67,12 @@ def test_a_memory_cannot_be_valued_anew():
 
 @pytest.mark.parametrize("coefficient", [1e-3, 1e2])
 def test_an_adaptive_penalty_brings_the_divergence_to_its_target(coefficient):
-    """From a coefficient much too small and one much too large: within a factor of 2 for three seeds in four."""
-    settled = settled_kl(16, penalty="adaptive", kl_coefficient=coefficient, learning_rate=3e-3)
-    assert np.sum((settled >= 0.005) & (settled <= 0.02)) >= 12, settled
-    assert 0.01 / 1.5 < np.median(settled) < 0.01 * 1.5, settled
+    """From a coefficient much too small and one much too large, with a step size that exceeds it without a penalty.
+
+    (With 3e-3 some seeds hardly move for a while: the coefficient falls to its lower bound and a burst follows.)
+    """
+    settled = settled_kl(16, penalty="adaptive", kl_coefficient=coefficient, learning_rate=1e-2)
+    assert np.all((settled >= 0.005) & (settled <= 0.02)), settled
 
 
 def test_a_dual_penalty_keeps_the_divergence_within_its_bound():

@@ -448,7 +448,6 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "c51",
     "qr_dqn",
     "iqn",
-    "rainbow",
     "pqn",
     "q_learning, soft",
     "r2d2, shared, LSTM",
@@ -459,11 +458,7 @@ SAME_LOOP = (  # as that of another case: a resume of theirs is a slow test
     "a2c",
     "npg",
     "reinforce, off policy",
-    "td3",
     "td3, in hindsight",
-    "sac, discrete",
-    "pets, two environments, TS1",
-    "pets, on the mean of deterministic networks",
 )
 IN_BETWEEN = (  # what other cases do, put together in another way: all contracts of theirs are slow tests
     "model_policy_gradient, without a value, deterministic",

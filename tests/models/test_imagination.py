@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import load, make
+from purerl import interaction, load, make
 from purerl.algorithms.continuous_control import ddpg, naf, sac
 from purerl.algorithms.value_based import dqn
 from purerl.experience import Batch, Step
@@ -125,6 +125,53 @@ def check_expansion(module, learn_imagined=True):
 @pytest.mark.parametrize("learn_imagined", [True, False])
 def test_an_expanded_target_is_the_sum_of_what_follows(learn_imagined):
     check_expansion(imagination, learn_imagined)
+
+
+def expanding(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> tuple[Any, dict[str, Any]]:
+    """DDPG with targets that look two steps ahead: its state, and what `learn` was given while a step was traced."""
+    given: dict[str, Any] = {}
+
+    def sized(name: str, call: Any) -> Any:
+        def one(learner, batch, key):
+            given[name] = batch.reward.shape
+            return call(learner, batch, key)
+
+        return one
+
+    def watched(*arguments: Any) -> Any:
+        world = interaction.interaction(*arguments)
+
+        def learn(state, key, time, learner, update, improve, act, targets):
+            given["act"] = act
+            watching = sized("update", update), sized("improve", improve)
+            return world.learn(state, key, time, learner, *watching, act, targets)
+
+        return world._replace(learn=learn)
+
+    monkeypatch.setattr(ddpg, "interaction", watched)
+    config = ddpg.Config(batch_size=4, replay_capacity=20, warm_up_steps=10, widths=(8,), critic_widths=(8,), **fields)
+    learner = ddpg.make(line(), config, Imagination(true_dynamics, expansion=2))
+    state = learner.init(jax.random.key(0))
+    jax.eval_shape(learner.step, state, Time(jnp.int32(0), jnp.float32(0)))
+    return state, given
+
+
+def test_critics_learn_at_imagined_states_and_the_actor_at_real_ones(monkeypatch):
+    _, given = expanding(monkeypatch)
+    assert given["update"] == (3 * 4,)
+    assert given["improve"] == (4,)
+
+
+def test_expanded_targets_follow_the_smoothed_target_policy(monkeypatch):
+    """What TD3's targets of one step do at their end, those of several do on the way."""
+    observation, keys = jnp.linspace(-1, 1, 50)[:, None], jax.random.split(jax.random.key(1))
+    state, given = expanding(monkeypatch)
+    exact = given["act"](state, keys[0], observation)
+    np.testing.assert_array_equal(exact, given["act"](state, keys[1], observation))
+    state, given = expanding(monkeypatch, target_noise=0.2, target_noise_clip=0.1)
+    noisy = given["act"](state, keys[0], observation)
+    assert 0.05 < np.abs(noisy - exact).max() <= 0.1 + 1e-6
+    assert np.abs(noisy - given["act"](state, keys[1], observation)).max() > 0.05
 
 
 @pytest.mark.parametrize("weighting", ["last", "inverse_variance"])

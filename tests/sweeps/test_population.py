@@ -484,21 +484,21 @@ def test_a_learner_that_does_not_fit_is_refused():
 
 
 def test_a_population_that_copies_its_best_beats_the_same_one_that_does_not():
-    """CartPole from learning rates over four decades, 6 000 steps per member: 16 populations with and without.
+    """CartPole from learning rates over four decades, 6 000 steps per member: eight populations with and without.
 
-    A few may be unlucky: the eight members of each are drawn once.
+    Of 32, for among eight members the luck of the draw can outweigh the copying.
     """
 
     def final(fraction: Any, key: Key) -> dict[str, jax.Array]:
-        config = population.Config(population=8, ready_after=4, episodes=4, exploit_fraction=fraction)
+        config = population.Config(population=32, ready_after=4, episodes=4, exploit_fraction=fraction)
         fields = {"rollout_length": 32, "epochs": 4, "minibatches": 4, "widths": (32,), "anneal_learning_rate": False}
         return train(small_ppo(config, 1e-5, 1e-1, **fields), key, 12).metrics
 
-    fractions, keys = jnp.array([0.25, 0.0]), jax.random.split(jax.random.key(0), 16)
+    fractions, keys = jnp.array([0.25, 0.0]), jax.random.split(jax.random.key(0), 8)
     metrics = jit(jax.vmap(jax.vmap(final, (None, 0)), (0, None)))(fractions, keys)
     late = {name: np.asarray(values)[..., -3:].mean(-1) for name, values in metrics.items()}  # [2, seeds]
     print({name: np.round(values, 3).tolist() for name, values in late.items() if "score" in name})
     exploiting, alone = 0, 1
-    assert np.sum(late["best_score"][exploiting] > late["median_score"][alone] + 150) >= 13
-    assert np.sum(late["median_score"][exploiting] > late["median_score"][alone] + 50) >= 13
+    assert np.all(late["best_score"][exploiting] > late["median_score"][alone] + 150)
+    assert np.all(late["median_score"][exploiting] > late["median_score"][alone] + 50)
     assert np.mean(late["median_score"][exploiting]) > np.mean(late["median_score"][alone]) + 150
