@@ -1,6 +1,6 @@
 """Targets that look some imagined steps ahead: DDPG with value expansion, by horizon and by model.
 
-    python experiments/value_expansion.py            # half an hour on one core
+    python experiments/value_expansion.py            # twenty minutes on two shared cores
     python experiments/value_expansion.py --quick    # two minutes, most of it compiling; learns little
     python experiments/value_expansion.py --variants DDPG "true model, 3 steps"  # a part
 

@@ -299,6 +299,10 @@ ENTRIES = (
             "three": expansion("ensemble, 3 steps"),
             "ten": expansion("ensemble, 10 steps"),
             "steve": expansion("STEVE, 0 to 5 steps"),
+        }
+        | {
+            f"behind_{i}": Measure(difference(at("DDPG", "area", "value"), at(ahead, "area", "value")), at_least(0))
+            for i, ahead in enumerate(("true model, 3 steps", "ensemble, 3 steps", "STEVE, 0 to 5 steps"))
         },
         ("mve", "ddpg"),
     ),
