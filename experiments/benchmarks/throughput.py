@@ -34,6 +34,7 @@ from purerl.host.compilation import compiler_options
 from purerl.networks.critics import critics
 from purerl.networks.heads import ActorCritic, PolicyNetwork
 from purerl.networks.q_network import QNetwork
+from purerl.optimizers import clipped_adam, descend
 from purerl.train import advance, start
 
 KEY = jax.random.key(0)
@@ -63,10 +64,29 @@ def environment_only(name: str, num_envs: int, steps: int) -> tuple[Callable, tu
     return program, (jax.jit(environments.reset)(KEY), actions, KEY)
 
 
+def learner_only(act: Callable, update: Callable, num_envs: int, iterations: int, acts: int, updates: int) -> Callable:
+    """A program of `acts` times `act(carry, data, observation, key)`, then `updates` times `update(carry, data, key)`,
+    `iterations` times; `data[0]` are the observations of a batch, of which the first `num_envs` are acted on.
+    """
+
+    def program(carry, data, key):
+        def iteration(carry, keys):
+            acting, first = partial(act, carry, data), data[0][:num_envs]
+            acted = jax.lax.scan(acting, first, jax.random.split(keys[0], acts))
+            carry, _ = jax.lax.scan(
+                lambda carry, key: (update(carry, data, key), None), carry, jax.random.split(keys[1], updates)
+            )
+            return carry, jax.tree.map(jnp.sum, acted)
+
+        return jax.lax.scan(iteration, carry, jax.random.split(key, (iterations, 2)))
+
+    return program
+
+
 def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
     """Act and value `rollout_length` times, then `epochs x minibatches` updates, `iterations` times, on fixed data."""
     network = ActorCritic(environment.observation_space, environment.action_space, config.widths)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(config.learning_rate))
+    optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     size = config.num_envs * config.rollout_length // config.minibatches
     observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
     params = network.init(KEY, observation)
@@ -82,36 +102,23 @@ def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> t
         entropy = jnp.mean(distribution.entropy())
         return -surrogate + config.value_coefficient * error - config.entropy_coefficient * entropy
 
-    def act(params, observation, key):
-        _, distribution, value = network.apply(params, observation)
+    def act(carry, data, observation, key):
+        _, distribution, value = network.apply(carry[0], observation)
         action = distribution.sample(key)
-        return action, value, distribution.log_probability(action)
+        return observation + 1e-6 * value[:, None], (action, value, distribution.log_probability(action))
 
-    def program(carry, data, key):
-        def iteration(carry, key):
-            def acting(observation, key):
-                action, value, log_probability = act(carry[0], observation, key)
-                return observation + 1e-6 * value[:, None], (action, value, log_probability)
+    def update(carry, data, key):
+        return descend(optimizer, *carry, jax.grad(loss)(carry[0], data))
 
-            def updating(carry, _):
-                params, state = carry
-                gradients = jax.grad(loss)(params, data)
-                updates, state = optimizer.update(gradients, state)
-                return (optax.apply_updates(params, updates), state), None
-
-            acted = jax.lax.scan(acting, data[0][: config.num_envs], jax.random.split(key, config.rollout_length))
-            carry, _ = jax.lax.scan(updating, carry, length=config.epochs * config.minibatches)
-            return carry, jax.tree.map(jnp.sum, acted)
-
-        return jax.lax.scan(iteration, carry, jax.random.split(key, iterations))
-
+    updates = config.epochs * config.minibatches
+    program = learner_only(act, update, config.num_envs, iterations, config.rollout_length, updates)
     return program, ((params, optimizer.init(params)), data, KEY)
 
 
 def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
     """One greedy action per environment and `updates_per_iteration` updates on a fixed batch, `iterations` times."""
     network = QNetwork(environment.observation_space, environment.action_space.n, config.widths)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(config.learning_rate))
+    optimizer = clipped_adam(config.learning_rate, config.adam_epsilon, config.max_gradient_norm)
     size = config.batch_size
     observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
     params = network.init(KEY, observation)
@@ -122,27 +129,19 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
         chosen = jnp.take_along_axis(network.apply(params, observation).mean(), action, axis=-1)[:, 0]
         return jnp.mean(0.5 * (chosen - target) ** 2)
 
-    def program(carry, target_params, observation):
-        def iteration(carry, _):
-            def acting(observation, _):
-                values = network.apply(carry[0], observation).mean()
-                return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
+    def act(carry, data, observation, key):
+        values = network.apply(carry[0], observation).mean()
+        return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
 
-            def updating(carry, _):
-                params, state = carry
-                # A batch that changes with the parameters: else XLA takes the target's values out of the loop.
-                batch = observation + 1e-6 * jax.tree.leaves(params)[0].ravel()[0]
-                gradients = jax.grad(loss)(params, target_params, batch)
-                updates, state = optimizer.update(gradients, state)
-                return (optax.apply_updates(params, updates), state), None
+    def update(carry, data, key):
+        (params, _), (observation, target_params) = carry, data
+        # A batch that changes with the parameters: else XLA takes the target's values out of the loop.
+        batch = observation + 1e-6 * jax.tree.leaves(params)[0].ravel()[0]
+        return descend(optimizer, *carry, jax.grad(loss)(params, target_params, batch))
 
-            acted = jax.lax.scan(acting, observation[: config.num_envs], length=config.steps_per_iteration)
-            carry, _ = jax.lax.scan(updating, carry, length=config.updates_per_iteration)
-            return carry, jax.tree.map(jnp.sum, acted)
-
-        return jax.lax.scan(iteration, carry, length=iterations)
-
-    return program, ((params, optimizer.init(params)), jax.tree.map(jnp.copy, params), observation)
+    acts, updates = config.steps_per_iteration, config.updates_per_iteration
+    program = learner_only(act, update, config.num_envs, iterations, acts, updates)
+    return program, ((params, optimizer.init(params)), (observation, jax.tree.map(jnp.copy, params)), KEY)
 
 
 def sac_learner_only(config: sac.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
@@ -152,7 +151,7 @@ def sac_learner_only(config: sac.Config, environment: Any, iterations: int) -> t
         environment.observation_space, environment.action_space, config.widths, config.activation, False, config.policy
     )
     q = critics(environment, config)
-    optimizers = [optax.adam(config.learning_rate) for _ in range(3)]
+    optimizer = optax.adam(config.learning_rate)  # on one vector XLA makes this learner, but not the whole, slower
     observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
     action = jnp.zeros((size, wide))
     params = [actor.init(KEY, observation), q.init(KEY, observation, action), jnp.zeros(())]
@@ -171,37 +170,26 @@ def sac_learner_only(config: sac.Config, environment: Any, iterations: int) -> t
         value, entropy = soft_value(actor_params, q_params, observation, key)
         return -jnp.mean(value + alpha * entropy), jnp.mean(entropy)
 
-    def update(carry, keys):
+    def update(carry, data, key):
         (pi, critic, log_alpha), target, states = carry
-        batch = observation + 1e-6 * log_alpha  # that changes: else XLA takes what it can out of the loop
-        value, entropy = soft_value(pi, target, batch, keys[0])
+        target_key, actor_key = jax.random.split(key)
+        batch = data[0] + 1e-6 * log_alpha  # that changes: else XLA takes what it can out of the loop
+        value, entropy = soft_value(pi, target, batch, target_key)
         y = 1.0 + config.discount * (value + jnp.exp(log_alpha) * entropy)
         slope = jax.grad(q_loss)(critic, batch, y)
-        gradient, entropy = jax.grad(actor_loss, has_aux=True)(pi, critic, batch, jnp.exp(log_alpha), keys[1])
-        steps = [
-            optimizer.update(gradients, state)
-            for optimizer, gradients, state in zip(optimizers, (gradient, slope, entropy + wide), states, strict=True)
-        ]
-        moved = [optax.apply_updates(x, step) for x, (step, _) in zip(carry[0], steps, strict=True)]
-        target = optax.incremental_update(moved[1], target, config.target_rate)
-        return (moved, target, [state for _, state in steps]), None
+        gradient, entropy = jax.grad(actor_loss, has_aux=True)(pi, critic, batch, jnp.exp(log_alpha), actor_key)
+        gradients = (gradient, slope, entropy + wide)
+        moved, states = zip(*map(partial(descend, optimizer), carry[0], states, gradients), strict=True)
+        return list(moved), optax.incremental_update(moved[1], target, config.target_rate), list(states)
 
-    def program(carry, observation, key):
-        def iteration(carry, keys):
-            def acting(observation, key):
-                policy = actor.apply(carry[0][0], observation)
-                action = policy.action(policy.sample(key))
-                return observation + 1e-6 * action[:, :1], action
+    def act(carry, data, observation, key):
+        policy = actor.apply(carry[0][0], observation)
+        action = policy.action(policy.sample(key))
+        return observation + 1e-6 * action[:, :1], action
 
-            acted = jax.lax.scan(acting, observation, jax.random.split(keys[0], config.steps_per_iteration))
-            carry, _ = jax.lax.scan(update, carry, jax.random.split(keys[1], (updates, 2)))
-            return carry, jax.tree.map(jnp.sum, acted)
-
-        return jax.lax.scan(iteration, carry, jax.random.split(key, (iterations, 2)))
-
-    states = [optimizer.init(one) for optimizer, one in zip(optimizers, params, strict=True)]
-    carry = params, jax.tree.map(jnp.copy, params[1]), states
-    return program, (carry, observation[: config.num_envs], KEY)
+    carry = params, jax.tree.map(jnp.copy, params[1]), [optimizer.init(one) for one in params]
+    program = learner_only(act, update, config.num_envs, iterations, config.steps_per_iteration, updates)
+    return program, (carry, (observation,), KEY)
 
 
 def measure(programs: dict[str, tuple[Callable, tuple]], repeats: int) -> dict[str, list[float]]:
