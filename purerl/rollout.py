@@ -4,6 +4,7 @@ Time comes first, `[T, B, ...]`. An episode runs on from rollout to rollout, and
 policy; what happened before a rollout is no longer differentiated through.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -253,6 +254,21 @@ def as_sequences(rollout: Rollout, advantage: Array, recurrent: bool) -> Sequenc
     return jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), sequences)
 
 
+def random_order(key: Key, count: int) -> Array:
+    """The numbers 0 to `count - 1` in random order, int32 `[count]`.
+
+    Single words are sorted, random bits above and a position below: on a CPU that takes a fifth of the time of
+    `jax.random.permutation`, which sorts pairs. Positions whose random bits agree stay as they were, and are shuffled
+    again until less than one pair is expected to have agreed every time: from 1,025 on.
+    """
+    low = (count - 1).bit_length()
+    rounds = math.ceil(2 * low / (32 - low))
+    positions, order = jnp.arange(count, dtype=jnp.uint32), jnp.arange(count)
+    for bits in jax.random.bits(key, (rounds, count), jnp.uint32):
+        order = order[jnp.sort((bits >> low << low) | positions) & ((1 << low) - 1)]
+    return order
+
+
 def pass_over(
     update: Callable[[Carry, Tree, Memory], tuple[Carry, Metrics]],
     carry: Carry,
@@ -278,7 +294,7 @@ def pass_over(
             batch = split(jax.tree.map(lambda x: x[:, chosen], renewed), axis=1)
             return update(carry, batch, split(jax.tree.map(lambda x: x[chosen], memory)))
 
-        order = jax.random.permutation(key, sequences).reshape(minibatches, -1)
+        order = random_order(key, sequences).reshape(minibatches, -1)
         return jax.lax.scan(one, carry, order)
 
     return jax.lax.scan(epoch, carry, jax.random.split(key, epochs))

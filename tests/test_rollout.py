@@ -9,7 +9,7 @@ from purerl import rollout as rollout_module
 from purerl.environments import make, rescale_actions, select_observation, time_limit, vectorize
 from purerl.networks.heads import ActorCritic
 from purerl.normalization import normalize as normalize_with
-from purerl.rollout import as_sequences, collector, pass_over
+from purerl.rollout import as_sequences, collector, pass_over, random_order
 
 STEPS, ENVS, DISCOUNT = 12, 3, 0.9
 
@@ -168,3 +168,20 @@ def test_every_sequence_is_in_one_minibatch_of_every_epoch():
         assert seen["seen"].shape == (2, 3, count // 3)
         np.testing.assert_array_equal(np.sort(seen["seen"].reshape(2, -1)), [np.arange(count)] * 2)
         np.testing.assert_array_equal(seen["seen"], seen["memory"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 1000, 1024, 1025, 3000, 100_000])
+def test_a_random_order_has_every_number_once(count):
+    first, second = (random_order(jax.random.key(seed), count) for seed in (0, 1))
+    np.testing.assert_array_equal(np.sort(first), np.arange(count))
+    if count > 3:
+        assert np.mean(np.asarray(first) == second) < 0.01
+        assert abs(np.corrcoef(first, np.arange(count))[0, 1]) < 5 / count**0.5
+
+
+def test_all_orders_are_equally_likely():
+    draws = 24_000
+    orders = jax.vmap(lambda key: random_order(key, 4))(jax.random.split(jax.random.key(0), draws))
+    kinds, counts = np.unique(orders, axis=0, return_counts=True)
+    assert len(kinds) == 24
+    np.testing.assert_allclose(counts, draws / 24, atol=4 * (draws / 24) ** 0.5)
