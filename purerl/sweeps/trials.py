@@ -54,13 +54,20 @@ class Trial(NamedTuple):
         return getattr(self.config, name, None)
 
     def learner(self, catalogue: Catalogue) -> Callable[[dict[str, Array]], Algorithm]:
-        """A function of hyperparameters (Config fields, `env.` parameters) that replace the trial's own."""
+        """A function of hyperparameters (Config fields, `env.` parameters) that replace the trial's own.
+
+        Without parameters of the environment all that it makes share one: what is simulated on the host goes on only
+        where it began.
+        """
         module = catalogue.algorithm(self.algorithm)
+        own = catalogue.environment(self.environment, self.parameters)
 
         def make(floats: Mapping[str, Any]) -> Algorithm:
             of_environment = {n.removeprefix(ENVIRONMENT): v for n, v in floats.items() if n.startswith(ENVIRONMENT)}
             of_config = {n: v for n, v in floats.items() if not n.startswith(ENVIRONMENT)}
-            environment = catalogue.environment(self.environment, self.parameters | of_environment)
+            environment = own
+            if of_environment:
+                environment = catalogue.environment(self.environment, self.parameters | of_environment)
             return module.make(environment, dataclasses.replace(self.config, **of_config))
 
         return make

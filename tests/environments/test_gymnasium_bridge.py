@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from purerl import evaluate, make, run, sweep, vectorize
+from purerl import evaluate, log_uniform, make, run, sweep, vectorize
 from purerl.algorithms import ALGORITHMS
 from purerl.checkpoint import CheckpointError
 from purerl.environments import (
@@ -30,6 +30,7 @@ from purerl.environments.differentiable import require_derivatives
 from purerl.environments.gymnasium_bridge import Simulation
 from purerl.report.rendering import film
 from purerl.report.sweep_console import silent
+from purerl.search import Halving, search
 from purerl.types import Box, Discrete, MultiDiscrete, Policy
 from tests import toy_learner
 
@@ -391,6 +392,19 @@ def test_a_chunk_of_a_sweep_is_not_resumed(tmp_path):
     sweep(space, total_steps=3, directory=tmp_path, resume=True, **options)
     assert interrupted.exists()
     assert finished.stat().st_mtime_ns == before
+
+
+def test_a_rung_of_a_search_does_not_go_on_from_what_another_process_trained(tmp_path):
+    space = {"algorithm": "toy", "env": "gymnasium/CartPole-v1", "learning_rate": log_uniform(1e-3, 1.0)}
+    options = {"trials": 2, "generation": 2, "halving": Halving(2, 2), "total_steps": 12, "evaluations": 2}
+    options |= {"seeds": 1, "episodes": 1, "display": silent(), "algorithms": {"toy": toy_learner}}
+    search(space, directory=tmp_path, keep="training", **options)
+    *earlier, last = sorted(path.parent for path in tmp_path.rglob("checkpoints"))
+    shutil.rmtree(last)  # as if it had been stopped between the two
+    assert len(earlier) == 1
+    with pytest.raises(CheckpointError, match=rf"{earlier[0]} cannot be resumed.*delete it and resume"):
+        search(space, directory=tmp_path, keep="training", resume=True, **options)
+    assert not last.exists()
 
 
 @pytest.mark.parametrize("devices", [2, 8])

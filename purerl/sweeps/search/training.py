@@ -31,6 +31,7 @@ class Trainer:
         self.plan, self.display, self.keep = plan, display, keep
         self.checkpoint_seconds = 60.0 * checkpoint_minutes
         self.compiled: dict[tuple[int, int], Programs] = {}
+        self.found: set[Path] = set()  # pieces that an earlier search trained
 
     def train(self, directory: Path, generation: int, trials: Sequence[Trial]) -> list[Piece]:
         """Train what is left of a generation and return its pieces."""
@@ -38,6 +39,7 @@ class Trainer:
         for piece in pieces(self.plan, directory, generation, trials):
             if piece.finished:
                 self.display.skip(piece.program, piece.positions)
+                self.found.add(piece.directory)
             else:
                 self._train(piece, done[-1] if done else None)
             done.append(piece)
@@ -47,7 +49,8 @@ class Trainer:
         return done
 
     def _train(self, piece: Piece, before: Piece | None) -> None:
-        require_states_that_last(piece.program.algorithm, piece.directory, "delete it and resume")
+        for resumed in (piece, *([before] if before and before.directory in self.found else [])):
+            require_states_that_last(piece.program.algorithm, resumed.directory, "delete it and resume")
         setup = _setup(self.plan, piece, self.display)._replace(checkpoint_seconds=self.checkpoint_seconds)
         programs = self._programs(piece, setup)
         if before is not None:
