@@ -1,8 +1,8 @@
 """The optimisers that the learners share, on clipped gradients and with a step size that the clock may shrink.
 
-They work on one vector of all parameters: many small arrays cost more to hand to the processor than to compute, and
-more to compile. With two layers of 64 units one DQN, PPO or SAC agent is 11, 5 or 8 % faster for it on a CPU, and
-compiled in 5 to 20 % less time; sixteen vmapped agents are 2 % slower.
+They work on one vector of all parameters: many small arrays cost more to hand to the processor than to compute. On a
+CPU one DQN or SAC agent with two layers of 64 units is 15 or 11 % faster for it, PPO, PQN and TD3 0 to 2 %; sixteen
+vmapped DQN agents are 9 % slower (`python -m experiments.benchmarks.flat_optimizers`).
 """
 
 from typing import Any, TypeVar
