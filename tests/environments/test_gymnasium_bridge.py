@@ -394,7 +394,8 @@ def test_a_chunk_of_a_sweep_is_not_resumed(tmp_path):
     assert finished.stat().st_mtime_ns == before
 
 
-def test_a_rung_of_a_search_does_not_go_on_from_what_another_process_trained(tmp_path):
+def test_a_rung_of_a_search_goes_on_in_the_same_process_only(tmp_path):
+    """The agents that are left go on with the episodes of the rung before, unless those were another search's."""
     space = {"algorithm": "toy", "env": "gymnasium/CartPole-v1", "learning_rate": log_uniform(1e-3, 1.0)}
     options = {"trials": 2, "generation": 2, "halving": Halving(2, 2), "total_steps": 12, "evaluations": 2}
     options |= {"seeds": 1, "episodes": 1, "display": silent(), "algorithms": {"toy": toy_learner}}
