@@ -22,6 +22,7 @@ from purerl.algorithms.value_based import dqn, pqn
 from purerl.networks.critics import critics
 from purerl.networks.heads import ActorCritic, PolicyNetwork, Readout
 from purerl.networks.q_network import QNetwork
+from purerl.operators.selection import at_action
 from purerl.optimizers import clipped, clipped_adam, descend
 
 KEY = jax.random.key(0)
@@ -78,6 +79,16 @@ def ppo_learner_only(config: ppo.Config, environment: Any, iterations: int) -> t
     return program, ((params, optimizer.init(params)), data, KEY)
 
 
+def greedy(network: QNetwork) -> Callable:
+    """The `act` of a Q network: the best action of every environment."""
+
+    def act(carry, data, observation, key):
+        values = network.apply(carry[0], observation).mean()
+        return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
+
+    return act
+
+
 def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> tuple[Callable, tuple]:
     """One greedy action per environment and `updates_per_iteration` updates on a fixed batch, `iterations` times."""
     network = QNetwork(environment.observation_space, environment.action_space.n, config.widths)
@@ -85,16 +96,12 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
     size = config.batch_size
     observation = jax.random.normal(KEY, (size, *environment.observation_space.shape))
     params = network.init(KEY, observation)
-    action = jnp.zeros((size, 1), jnp.int32)
+    action = jnp.zeros(size, jnp.int32)
 
     def loss(params, target_params, observation):
         target = 1.0 + config.discount * jnp.max(network.apply(target_params, observation).mean(), axis=-1)
-        chosen = jnp.take_along_axis(network.apply(params, observation).mean(), action, axis=-1)[:, 0]
+        chosen = at_action(network.apply(params, observation).mean(), action)
         return jnp.mean(0.5 * (chosen - target) ** 2)
-
-    def act(carry, data, observation, key):
-        values = network.apply(carry[0], observation).mean()
-        return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
 
     def update(carry, data, key):
         (params, _), (observation, target_params) = carry, data
@@ -103,7 +110,7 @@ def dqn_learner_only(config: dqn.Config, environment: Any, iterations: int) -> t
         return descend(optimizer, *carry, jax.grad(loss)(params, target_params, batch))
 
     acts, updates = config.steps_per_iteration, config.updates_per_iteration
-    program = learner_only(act, update, config.num_envs, iterations, acts, updates)
+    program = learner_only(greedy(network), update, config.num_envs, iterations, acts, updates)
     return program, ((params, optimizer.init(params)), (observation, jax.tree.map(jnp.copy, params)), KEY)
 
 
@@ -116,21 +123,17 @@ def pqn_learner_only(config: pqn.Config, environment: Any, iterations: int) -> t
     size = config.num_envs * config.rollout_length // config.minibatches
     observation = jax.random.normal(KEY, (max(size, config.num_envs), *environment.observation_space.shape))
     params = network.init(KEY, observation)
-    action, target = jnp.zeros((size, 1), jnp.int32), jnp.ones(size)
+    action, target = jnp.zeros(size, jnp.int32), jnp.ones(size)
 
     def loss(params, observation):
-        chosen = jnp.take_along_axis(network.apply(params, observation).mean(), action, axis=-1)[:, 0]
+        chosen = at_action(network.apply(params, observation).mean(), action)
         return jnp.mean(0.5 * (chosen - target) ** 2)
-
-    def act(carry, data, observation, key):
-        values = network.apply(carry[0], observation).mean()
-        return observation + 1e-6 * values[:, :1], jnp.argmax(values, axis=-1)
 
     def update(carry, data, key):
         return descend(optimizer, *carry, jax.grad(loss)(carry[0], data[0][:size]))
 
     updates = config.epochs * config.minibatches
-    program = learner_only(act, update, config.num_envs, iterations, config.rollout_length, updates)
+    program = learner_only(greedy(network), update, config.num_envs, iterations, config.rollout_length, updates)
     return program, ((params, optimizer.init(params)), (observation,), KEY)
 
 

@@ -9,8 +9,8 @@ What the algorithm takes on top is bookkeeping: replay, sampling, advantages, sh
     python -m experiments.benchmarks.throughput --algorithms sac --env Pendulum-v1 --env brax/halfcheetah
 
 A program takes its state, gives it back and gets it again, as in `purerl.run`. All are timed in turn, several times
-over, so that a noisy machine slows them alike; medians are compared. DQN is also timed with a replay of 1,000,000
-transitions against one of 10,000.
+over, so that a noisy machine slows them alike; medians are compared. An algorithm whose default replay is smaller (DQN,
+10,000 transitions) is also timed with one of 1,000,000.
 """
 
 import argparse
@@ -36,13 +36,20 @@ from . import learners
 
 KEY = jax.random.key(0)
 STEP_SIZE = 1e-9  # nothing is learned: all programs go on seeing the short episodes of a random policy
+LARGE = 1_000_000  # steps of a replay
 
 
-def whole(algorithm: Any, iterations: int) -> tuple[Callable, tuple]:
-    """The algorithm as `purerl.run` executes it, without evaluation; made with `STEP_SIZE`."""
-    training = jax.jit(partial(start, algorithm))(KEY)
-    program = partial(advance, algorithm, iterations=iterations, total_iterations=10 * iterations)
-    return lambda training, first: program(training, first)[:2], (training, jnp.int32(0))
+def whole(algorithm: Any, iterations: int, agents: int | None = None) -> tuple[Callable, tuple]:
+    """The algorithm as `purerl.run` executes it, without evaluation; so many vmapped agents, or one that is not."""
+
+    def program(training: Any, first: Any) -> Any:
+        return advance(algorithm, training, first, iterations=iterations, total_iterations=10 * iterations)[:2]
+
+    begin, key = partial(start, algorithm), KEY
+    if agents is not None:
+        begin, program = jax.vmap(begin), jax.vmap(program, in_axes=(0, None))
+        key = jax.random.split(KEY, agents)
+    return program, (jax.jit(begin)(key), jnp.int32(0))
 
 
 def environment_only(name: str, num_envs: int, steps: int) -> tuple[Callable, tuple]:
@@ -87,6 +94,9 @@ def report(name: str, seconds: dict[str, list[float]], env_steps: int, bound: fl
     print(f"{name}: {env_steps / median['whole']:,.0f} environment steps/s")
     print(f"  whole {median['whole']:.3f} s, environment {median['environment']:.3f}, learner {median['learner']:.3f}")
     print(f"  whole / floor = {ratio:.2f} (bound {bound})")
+    if "large replay" in seconds:
+        pairs = zip(seconds["large replay"], seconds["whole"], strict=True)
+        print(f"  with a replay of {LARGE:,} {statistics.median(a / b for a, b in pairs):.2f} times that (bound 1.1)")
 
 
 def against_floor(algorithm: Any, name: str, learner: tuple[Callable, tuple], iterations: int) -> dict[str, tuple]:
@@ -134,14 +144,11 @@ def compare(name: str, env: str, scale: int, repeats: int) -> None:
     config = setting.module.Config(**dict.fromkeys(setting.rates, STEP_SIZE))
     algorithm, learner = setting.module.make(environment, config), setting.learner(config, environment, iterations)
     programs = against_floor(algorithm, env, learner, iterations)
-    if name == "dqn":
-        large = dqn.make(environment, dataclasses.replace(config, replay_capacity=1_000_000))
-        programs |= {"whole, replay of 1,000,000": whole(large, iterations)}
+    if getattr(config, "replay_capacity", LARGE) < LARGE:
+        large = setting.module.make(environment, dataclasses.replace(config, replay_capacity=LARGE))
+        programs["large replay"] = whole(large, iterations)
     seconds = measure(programs, repeats)
     report(name, seconds, iterations * algorithm.env_steps_per_iteration, setting.bound)
-    if name == "dqn":
-        pairs = zip(seconds["whole, replay of 1,000,000"], seconds["whole"], strict=True)
-        print(f"  replay of 1,000,000 / of 10,000 = {statistics.median(a / b for a, b in pairs):.2f} (bound 1.1)")
 
 
 def main() -> None:

@@ -52,8 +52,7 @@ def is_image(space: Space) -> bool:
 class MLP(nn.Module):
     """Dense layers, each followed by LayerNorm (if asked for) and the activation.
 
-    Leading axes are made one on the way: with two of them XLA's gradients on a CPU copy what they multiply, and PPO
-    takes a fifth longer.
+    Leading axes are made one on the way: with two of them XLA's gradients on a CPU copy what they multiply.
     """
 
     widths: Sequence[int]

@@ -3,7 +3,7 @@
 One program per task: a few episodes of the script, one of it under changed physics, and one of random actions.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import pytest
 from purerl.environments import make
 from purerl.environments.manipulation import movable_gripper_model
 from purerl.environments.mjx import MODELS, MJXState
+from tests.compilation import AS_USERS
 
 mujoco = pytest.importorskip("mujoco")
 rollout = pytest.importorskip("mujoco.rollout")
@@ -150,7 +151,7 @@ def episodes(name) -> Episodes:
     parameter, default, value = task.changed
     lanes = task.starts + 2
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)  # rounding decides for how long slippery fingers hold on
     @jax.vmap
     def play(key, changed, random, plan):
         environment = make(f"mjx/{name}", **{parameter: changed})

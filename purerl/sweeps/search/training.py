@@ -49,8 +49,11 @@ class Trainer:
         return done
 
     def _train(self, piece: Piece, before: Piece | None) -> None:
-        for resumed in (piece, *([before] if before and before.directory in self.found else [])):
-            require_states_that_last(piece.program.algorithm, resumed.directory, "delete it and resume")
+        resumed = [piece.directory]
+        if before is not None and before.directory in self.found:
+            resumed.append(before.directory)
+        for directory in resumed:
+            require_states_that_last(piece.program.algorithm, directory, "delete it and resume")
         setup = _setup(self.plan, piece, self.display)._replace(checkpoint_seconds=self.checkpoint_seconds)
         programs = self._programs(piece, setup)
         if before is not None:
