@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
@@ -155,7 +156,7 @@ def use_all_cores(cores: int | None = None) -> int:
 
     Without it, JAX takes a whole CPU for one device, and agents share its cores badly. Changes nothing where the
     devices are not CPUs, or where `JAX_NUM_CPU_DEVICES` or `XLA_FLAGS` has chosen their number. It must come before
-    JAX computes anything: afterwards it changes nothing, and the number that is returned says so.
+    JAX computes anything, `make` included: afterwards it changes nothing, and warns if that leaves cores idle.
     """
     require_gpu_build()
     wanted = len(os.sched_getaffinity(0)) if cores is None else cores
@@ -166,8 +167,13 @@ def use_all_cores(cores: int | None = None) -> int:
         return jax.local_device_count()
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
-    except RuntimeError:
-        return jax.local_device_count()  # the devices have been made already
+    except RuntimeError:  # the devices have been made already
+        if jax.default_backend() == "cpu" and jax.local_device_count() < wanted:
+            warnings.warn(
+                f"use_all_cores came too late: JAX has computed something, and stays with {jax.local_device_count()} "
+                f"of {wanted} devices; call it first, before environments are made",
+                stacklevel=2,
+            )
     return jax.local_device_count()
 
 

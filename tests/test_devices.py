@@ -100,7 +100,8 @@ def test_layouts():
     with pytest.raises(ValueError, match=r"9999 devices were asked for, but this host has \d+; on a CPU"):
         over_data(9999)
     assert split({"x": jax.numpy.arange(3)})["x"].tolist() == [0, 1, 2]  # nothing happens outside of a mesh
-    assert use_all_cores(64) == jax.local_device_count()  # too late: the devices have been made
+    with pytest.warns(UserWarning, match="use_all_cores came too late: .* call it first"):
+        assert use_all_cores(64) == jax.local_device_count()
     idle = jax.local_device_count() == 1 and len(os.sched_getaffinity(0)) > 1
     assert [("purerl.use_all_cores()" in line) for line in idle_cores()] == [True] * idle
     with pytest.raises(ValueError, match="cores must be at least 1"):

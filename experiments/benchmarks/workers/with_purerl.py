@@ -11,6 +11,8 @@ from purerl.devices import over_agents
 from purerl.host.compilation import compiler_options
 
 job = read_job()
+if job.agents > 1:
+    use_all_cores()
 setting = job.setting
 environment = make(setting["environment"])
 fields = {name: tuple(value) if isinstance(value, list) else value for name, value in setting["fields"].items()}
@@ -27,8 +29,6 @@ def play(state, key):
     return evaluate(algorithm.policy(state), environment, key, episodes=job.episodes).returns.mean()
 
 
-if job.agents > 1:
-    use_all_cores()
 layout = over_agents(job.agents)
 keys = layout.put(jax.random.split(jax.random.key(job.seed), job.agents))
 lowered = jax.jit(layout.vmap(learn, (0,)))
