@@ -129,15 +129,21 @@ def over_data(devices: int | None = None) -> Layout:
     return Layout(_mesh(local[:count], DATA))
 
 
+def splits() -> bool:
+    """Whether `split` does something, here where a program is traced."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return DATA in mesh.axis_names and mesh.size > 1
+
+
 def split(tree: Tree, axis: int = 0) -> Tree:
     """Spread the arrays of a tree along `axis` over the devices of `over_data`; outside of it, do nothing.
 
     Learners call this on what is large: environments, minibatches. It changes where numbers are computed and not which,
     up to the order of sums. Raises ValueError if the devices do not divide the axis.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if DATA not in mesh.axis_names or mesh.size == 1:
+    if not splits():
         return tree
+    mesh = jax.sharding.get_abstract_mesh()
     spec = PartitionSpec(*[None] * axis, DATA)
 
     def place(x: jax.Array) -> jax.Array:

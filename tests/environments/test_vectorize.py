@@ -105,6 +105,29 @@ def test_environments_start_differently():
     assert len(np.unique(observation, axis=0)) == 8
 
 
+@pytest.mark.parametrize("ended", [0, 1, 10, 11, 37, 85])
+def test_each_of_many_environments_starts_from_its_own_key(ended):
+    """85 environments are reset ten at a time; whoever is done gets the reset of its own key, the others go on."""
+    environments, key = vectorize(staircase(), 85), jax.random.key(ended)
+    floors = jnp.zeros(85, jnp.int32)
+    start = environments.reset(key).replace(environment=floors, observation=floors[:, None].astype(jnp.float32))
+    action = jax.random.permutation(key, jnp.arange(85) < ended).astype(jnp.int32)  # truncates
+    state, timestep = jax.jit(environments.step)(key, start, action)
+    fresh, _ = jax.vmap(staircase().reset)(jax.random.split(key, 2 * 85)[85:])
+    np.testing.assert_array_equal(timestep.truncated, action == 1)
+    np.testing.assert_array_equal(state.environment, jnp.where(action == 1, fresh, 1))
+    np.testing.assert_array_equal(state.observation[:, 0], state.environment)
+
+
+def test_many_agents_with_many_environments_see_what_each_would_see_alone():
+    keys = jax.random.split(jax.random.key(4), 3)
+    together = jax.jit(jax.vmap(lambda key: climb(key, 70)))(keys)
+    for i, key in enumerate(keys):
+        alone = climb(key, 70)
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x, i=i: x[i], together), alone)
+        check_against_simulation(*alone)
+
+
 @pytest.mark.parametrize("num_envs", [0, -1])
 def test_there_must_be_an_environment(num_envs):
     with pytest.raises(ValueError, match="at least 1"):
