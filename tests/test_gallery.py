@@ -17,7 +17,6 @@ WITHOUT_CLAIMS = {  # files to copy and makers of pictures, and what has not bee
     "custom_environment",
     "dqn_cartpole",
     "environment_pictures",
-    "naf_table",
     "ppo_brax",
     "ppo_minatar",
     "ppo_mjx",

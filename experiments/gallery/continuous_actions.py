@@ -1,5 +1,7 @@
 """Experiments on off-policy learners of continuous actions."""
 
+from functools import partial
+
 import numpy as np
 
 from .entries import NO_BOUND, Entry, Measure, at, at_least, at_most, median_of_steps, over, ratio, solved
@@ -36,6 +38,18 @@ def episodes(task: str, learner: str) -> Measure:
     """Median of the episodes until a task is solved."""
     find = part(task, learner)
     return Measure(lambda numbers: median_of_steps("episodes to threshold")(find(numbers["parts"])))
+
+
+def best(task: str, learner: str) -> Measure:
+    """The mean over seeds of each one's best evaluation."""
+    return Measure(at(task, learner, "best", "value"))
+
+
+def ahead(numbers: dict, task: str) -> float:
+    """What DDPG's best is above that of random actions, less the same of NAF, in shares of the greater of the two."""
+    row = numbers[task]
+    ddpg, naf = (row[learner]["best"]["value"] - row["random"] for learner in ("ddpg", "naf"))
+    return (ddpg - naf) / max(ddpg, naf)
 
 
 def success(task: str, variant: str, bounds: tuple[float, float] = NO_BOUND) -> Measure:
@@ -174,6 +188,39 @@ ENTRIES = (
                 lambda n: solved("episodes to threshold")(part("mjx/planar_reacher", "naf")(n["parts"])), (0, 0)
             ),
         },
+        ("naf", "ddpg"),
+    ),
+    Entry(
+        "naf_table",
+        "NAF earns more than DDPG on precise tasks of arms, DDPG no less on locomotion (not reproduced)",
+        "best greedy return of DDPG and of NAF after as many steps, three seeds: cart-pole "
+        "{ddpg_cartpole:.0f} and {naf_cartpole:.0f}, reacher {ddpg_reacher:.0f} and {naf_reacher:.0f}, peg "
+        "insertion {ddpg_peg:.0f} and {naf_peg:.0f}, gripper {ddpg_gripper:.0f} and {naf_gripper:.0f}, "
+        "gripper on a movable base {ddpg_movable:.0f} and {naf_movable:.0f}, hockey stick {ddpg_canada2d:.0f} "
+        "and {naf_canada2d:.0f}, half-cheetah {ddpg_cheetah:.0f} and {naf_cheetah:.0f}, swimmer "
+        "{ddpg_swimmer6:.0f} and {naf_swimmer6:.0f}, ant {ddpg_ant:.0f} and {naf_ant:.0f}, walker "
+        "{ddpg_walker2d:.0f} and {naf_walker2d:.0f}",
+        {
+            f"{learner}_{task.removeprefix('gripper, ')}": best(task, learner)
+            for task in (
+                "cartpole",
+                "reacher",
+                "peg",
+                "gripper",
+                "gripper, movable",
+                "canada2d",
+                "cheetah",
+                "swimmer6",
+                "ant",
+                "walker2d",
+            )
+            for learner in ("ddpg", "naf")
+        }
+        | {
+            f"ahead_on_{task}": Measure(partial(ahead, task=task), at_least(0.2))
+            for task in ("reacher", "gripper", "cheetah")
+        }
+        | {"level_on_peg": Measure(partial(ahead, task="peg"), (-0.1, 0.1))},
         ("naf", "ddpg"),
     ),
 )
