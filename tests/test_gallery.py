@@ -44,6 +44,7 @@ def test_the_stored_numbers_bear_the_claim(entry):
 def test_the_page_is_that_of_the_stored_numbers():
     written = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
     assert written == page(ENTRIES, stored), "run: python -m experiments.gallery"
+    assert f"has {len(ENTRIES)} experiments," in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_number_outside_of_its_bounds_is_a_fault():

@@ -96,7 +96,7 @@ def report(name: str, seconds: dict[str, list[float]], env_steps: int, bound: fl
     print(f"  whole / floor = {ratio:.2f} (bound {bound})")
     if "large replay" in seconds:
         pairs = zip(seconds["large replay"], seconds["whole"], strict=True)
-        print(f"  with a replay of {LARGE:,} {statistics.median(a / b for a, b in pairs):.2f} times that (bound 1.1)")
+        print(f"  replay of {LARGE:,} / default = {statistics.median(a / b for a, b in pairs):.2f} (bound 1.1)")
 
 
 def against_floor(algorithm: Any, name: str, learner: tuple[Callable, tuple], iterations: int) -> dict[str, tuple]:

@@ -87,7 +87,7 @@ MANY = 64  # environments, of which an eighth is reset at a time
 
 
 def _at_a_time(num_envs: int) -> int:
-    """How many environments a turn resets: all of them on a GPU, where they take no longer, and across devices."""
+    """How many environments a turn resets: all on a GPU, which computes them side by side, and across devices."""
     return num_envs // 8 if num_envs >= MANY and jax.default_backend() == "cpu" and not splits() else num_envs
 
 

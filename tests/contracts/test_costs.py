@@ -34,7 +34,7 @@ OPERATIONS = {  # of one iteration of the case; new numbers belong here with a r
     "sac": 1448,
     "td3": 793,
 }
-TEMPORARIES = {  # bytes that eight agents of the default Config need beside their state; as above
+TEMPORARIES = {  # bytes that eight agents of the default Config need beside their state; new ones need a reason, too
     "ppo": 6_610_776,
     "dqn": 2_229_032,
     "pqn": 5_799_216,

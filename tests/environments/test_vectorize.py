@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, AxisType
 
 from purerl.environments import make, vectorize
 from purerl.types import Box, Discrete, Environment, Timestep
@@ -117,6 +118,16 @@ def test_each_of_many_environments_starts_from_its_own_key(ended):
     np.testing.assert_array_equal(timestep.truncated, action == 1)
     np.testing.assert_array_equal(state.environment, jnp.where(action == 1, fresh, 1))
     np.testing.assert_array_equal(state.observation[:, 0], state.environment)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_environments_on_several_devices_are_reset_together(devices):
+    """Queueing is a cumulative sum over all environments, for which devices would have to talk to each other."""
+    environments = vectorize(staircase(), 64)
+    arguments = jax.random.key(0), environments.reset(jax.random.key(0)), jnp.zeros(64, jnp.int32)
+    with jax.sharding.use_abstract_mesh(AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,))):
+        program = str(jax.make_jaxpr(environments.step)(*arguments))
+    assert ("cumsum" in program) == (devices == 1)
 
 
 def test_many_agents_with_many_environments_see_what_each_would_see_alone():
