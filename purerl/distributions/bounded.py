@@ -4,16 +4,14 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax.scipy.special import betaln, digamma, erf
 
 from purerl.distributions.gaussian import DiagonalGaussian
 from purerl.types import Array, Key
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(32)  # of Gauss-Hermite quadrature for a standard normal
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
-LOGISTIC_DEVIATION = math.pi / math.sqrt(12.0)  # of the density sech(u)^2 / 2
+LOGISTIC_WEIGHTS = (0.14622409, 0.50047809, 0.31610224, 0.03719558)  # of the normals that mix to sech(e)^2 / 2,
+LOGISTIC_DEVIATIONS = (0.50917513, 0.75689263, 1.12051565, 1.6474066)  # fitted to log(2 cosh u): no error above 4e-6
 MARGIN = 1e-6  # samples of Beta keep this distance from 0 and 1
 
 
@@ -45,19 +43,17 @@ class TanhGaussian(struct.PyTreeNode):
         )
 
     def entropy(self) -> Array:
-        """The entropy of the action in nats, `[...]`: `H(u) + sum_d E log(1 - tanh(u_d)^2)`, by quadrature.
+        """The entropy of the action in nats, `[...]`: `H(u) + sum_d E log(1 - tanh(u_d)^2)`, to 1e-5 per dimension.
 
-        log(1 - tanh(u)^2) = 2 log 2 - 2 log(2 cosh u), and log(2 cosh u) is `E |u + e|` for a logistic e of variance
-        pi^2 / 12. With a normal e of that variance the expectation over u has a closed form (`_folded_mean`); the small
-        difference is integrated with 32 Gauss-Hermite nodes. Per dimension the error is below 0.002 nats for deviations
-        up to e, below 0.02 for all.
+        log(1 - tanh(u)^2) = 2 log 2 - 2 log(2 cosh u), and log(2 cosh u) is `E |u + e|` for e of the logistic density
+        sech(e)^2 / 2. A mixture of four normals is close to that density (Monahan & Stefanski, 1992), and for a normal
+        e the expectation over u, too, has a closed form (`_folded_mean`), whatever the mean and the deviation.
         """
-        deviation = jnp.broadcast_to(jnp.exp(self.log_deviation), self.mean.shape)
-        u = self.mean[..., None] + deviation[..., None] * NODES.astype(np.float32)
-        log_two_cosh = jnp.abs(u) + jax.nn.softplus(-2.0 * jnp.abs(u))
-        difference = log_two_cosh - _folded_mean(u, LOGISTIC_DEVIATION)
-        exact = _folded_mean(self.mean, jnp.sqrt(jnp.square(deviation) + LOGISTIC_DEVIATION**2))
-        expected = exact + jnp.sum(difference * WEIGHTS.astype(np.float32), axis=-1)
+        variance = jnp.square(jnp.exp(self.log_deviation))
+        expected = sum(
+            weight * _folded_mean(self.mean, jnp.sqrt(variance + deviation**2))
+            for weight, deviation in zip(LOGISTIC_WEIGHTS, LOGISTIC_DEVIATIONS, strict=True)
+        )
         return self._before().entropy() + jnp.sum(2.0 * jnp.log(2.0) - 2.0 * expected, axis=-1)
 
     def kl(self, other: "TanhGaussian") -> Array:
