@@ -14,7 +14,7 @@ from purerl.algorithms import ALGORITHMS, load
 from purerl.algorithms.policy_gradient import ppo
 from purerl.algorithms.tabular import dyna_q, q_learning
 from purerl.algorithms.value_based import c51, dqn, iqn, pqn, qr_dqn, r2d2, rainbow
-from purerl.devices import use_all_cores
+from purerl.devices import use_all_cores, use_threads
 from purerl.environments import make, vectorize
 from purerl.evaluate import Evaluation, evaluate
 from purerl.export import evaluate_in_gymnasium, export_policy, load_policy
@@ -63,6 +63,7 @@ __all__ = [
     "train",
     "uniform",
     "use_all_cores",
+    "use_threads",
     "vectorize",
     "when",
 ]

@@ -12,7 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from purerl.devices import idle_cores, over_agents, over_data, split, use_all_cores
+from purerl.algorithms import load as load_algorithm
+from purerl.cli.threads import computes_little
+from purerl.devices import (
+    THREADS,
+    chosen_threads,
+    idle_cores,
+    over_agents,
+    over_data,
+    split,
+    use_all_cores,
+    use_threads,
+)
 from purerl.sweep import load
 from tests.sweeps.worker import OWN, WORKER, quiet_sweep
 from tests.test_run import assert_same
@@ -106,3 +117,37 @@ def test_layouts():
     assert [("purerl.use_all_cores()" in line) for line in idle_cores()] == [True] * idle
     with pytest.raises(ValueError, match="cores must be at least 1"):
         use_all_cores(0)
+
+
+def test_threads_are_chosen_before_anything_is_computed_or_not_at_all(monkeypatch):
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.warns(UserWarning, match="use_threads came too late: .* call it first"):
+        use_threads(1)
+    assert chosen_threads() is None
+    assert "threads" not in over_agents(1).described()
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        use_threads(0)
+    monkeypatch.setenv("NPROC", "3")
+    use_threads(1)  # what is there already stays
+    assert chosen_threads() == 3
+    assert over_agents(1).described()["threads"] == 3
+
+
+@pytest.mark.parametrize(("words", "threads"), [([], 1), (["--threads", "2"], 2), (["--widths", "512"], None)])
+def test_a_single_agent_of_small_networks_is_trained_by_one_thread(tmp_path, words, threads):
+    directory, others = tmp_path / "run", {name: value for name, value in os.environ.items() if name not in THREADS}
+    sizes = ["--env", "CartPole-v1", "--total-steps", "2048", "--evaluations", "1", "--episodes", "2", *words]
+    command = [sys.executable, "-m", "purerl", "train", "ppo", *sizes, "--out", str(directory)]
+    ended = subprocess.run(command, env=others, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((directory / "config.json").read_text())["numerics"].get("threads") == threads
+
+
+def test_what_computes_little():
+    ppo, sac, pets = (load_algorithm(name).Config() for name in ("ppo", "sac", "pets"))
+    assert computes_little("ppo", ppo, "brax/halfcheetah")
+    assert not computes_little("ppo", ppo, "Breakout-MinAtar")
+    assert not computes_little("ppo", ppo, "gymnasium/CartPole-v1")  # simulated on the host, which needs a thread
+    assert not computes_little("sac", sac, "Pendulum-v1")  # 256 units
+    assert not computes_little("pets", pets, "Pendulum-v1")  # plans in large batches; not measured

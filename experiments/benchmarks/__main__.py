@@ -15,10 +15,11 @@ while it trains, without compilation; purerl compiles with LLVM's first level of
 brax with XLA's. The time of a whole experiment has compilation in it. The return is over as many episodes for everyone,
 after training: of the greedy policy, but rejax's PPO and SAC sample and its DQN and PQN have an epsilon of 0.005.
 
-Several agents of purerl are spread over the cores, as in a sweep; those of rejax are vmapped on all of them. Libraries
-without vmapped agents train one after the other; of more than one agent they train one, and the time is multiplied. A
-library without an algorithm is left out of its tables. What is not equal in spite of equal settings is in
-`settings.py`. Beside the numbers stands a picture of all that they hold.
+Several agents of purerl are spread over the cores, as in a sweep, and one of small networks is computed by one thread,
+as in `purerl train`; those of rejax are vmapped on all of them (with `PJRT_NPROC=1` before the command every library of
+XLA's has one thread). Libraries without vmapped agents train one after the other; of more than one agent they train
+one, and the time is multiplied. A library without an algorithm is left out of its tables. What is not equal in spite of
+equal settings is in `settings.py`. Beside the numbers stands a picture of all that they hold.
 """
 
 import json

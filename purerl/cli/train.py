@@ -54,6 +54,8 @@ class Options:
     """Evaluations between checkpoints."""
     cores: Annotated[int | None, UNSAID] = None
     """CPU cores to spread the seeds over, each as a device (default: all)."""
+    threads: Annotated[int | None, UNSAID] = None
+    """CPU threads to compute with (default: 1 for a single agent of small networks, else one per core)."""
     data_parallel: Flag = False
     """Split the environments and minibatches of every agent over all devices, instead of the agents."""
     preset: bool = True
@@ -92,6 +94,7 @@ def train(words: list[str]) -> None:
 
 def _start(name: str, words: list[str]) -> None:
     from purerl import algorithms, environments
+    from purerl.cli.threads import choose_threads, computes_little
     from purerl.devices import use_all_cores
     from purerl.presets import DEFAULT_TOTAL_STEPS
     from purerl.run import run
@@ -103,7 +106,12 @@ def _start(name: str, words: list[str]) -> None:
     environment_parameters = parse_parameters(options.env_param, options.env_params)
     if options.resume and options.out is None:
         raise ValueError("--resume needs the run directory: --resume DIR")
-    if options.seeds > 1 or options.data_parallel:
+    several = options.seeds > 1 or options.data_parallel
+    if options.threads is not None:
+        choose_threads(options.threads)
+    elif not several and computes_little(name, config, options.env):
+        choose_threads(1)
+    if several:
         use_all_cores(options.cores)
     algorithm = module.make(environments.make(options.env, **environment_parameters), config)
     if preset:
@@ -129,12 +137,15 @@ def _start(name: str, words: list[str]) -> None:
 
 def _resume(options: ResumeOptions) -> None:
     from purerl import saved
+    from purerl.cli.threads import choose_threads
     from purerl.devices import DATA, use_all_cores
     from purerl.report.run_directory import read_config
     from purerl.report.summary import environment_name
     from purerl.run import run
 
     numerics = read_config(options.resume)[0].get("numerics", {})
+    if "threads" in numerics:
+        choose_threads(numerics["threads"])
     use_all_cores(numerics.get("devices", 1))  # as many as it began with: the same bits
     past = saved.load(options.resume)
     evaluation, seeds = past.metadata["evaluation"], past.metadata["seeds"]

@@ -1,23 +1,28 @@
 """Train in purerl: one program for all agents, its compilation timed apart, its policies played afterwards.
 
-Several agents are spread over the cores, as `purerl sweep` does it.
+Several agents are spread over the cores, as `purerl sweep` does it; one of small networks is computed by one thread, as
+in `purerl train`.
 """
 
 import jax
 from common import read_job, report, timed
 
 from purerl import evaluate, load, make, train, use_all_cores
+from purerl.cli.threads import choose_threads, computes_little
 from purerl.devices import over_agents
 from purerl.host.compilation import compiler_options
 
 job = read_job()
-if job.agents > 1:
-    use_all_cores()
 setting = job.setting
-environment = make(setting["environment"])
 fields = {name: tuple(value) if isinstance(value, list) else value for name, value in setting["fields"].items()}
 module = load(setting["algorithm"])
-algorithm = module.make(environment, module.Config(**fields))
+config = module.Config(**fields)
+if job.agents > 1:
+    use_all_cores()
+elif computes_little(setting["algorithm"], config, setting["environment"]):
+    choose_threads(1)
+environment = make(setting["environment"])
+algorithm = module.make(environment, config)
 iterations = (setting["steps"] - algorithm.env_steps_of_init) // algorithm.env_steps_per_iteration
 
 
