@@ -1,8 +1,10 @@
 """The optimisers that the learners share, on clipped gradients and with a step size that the clock may shrink.
 
-They work on one vector of all parameters: many small arrays cost more to hand to the processor than to compute. On a
-CPU, with two layers of 64 units, one DQN agent is 14 % faster for it, SAC 10 %, PPO, PQN and TD3 0 to 4 %, sixteen PPO
-agents in one program 17 %; sixteen DQN agents are 6 % slower (`python -m experiments.benchmarks.flat_optimizers`).
+Up to `FEW` parameters they work on one vector of all: many small arrays cost more to hand to the processor than to
+compute. On a CPU, with two layers of 64 units, one DQN agent is 14 % faster for it, SAC 10 %, PPO, PQN and TD3 0 to
+4 %, sixteen PPO agents in one program 17 %; sixteen DQN agents are 6 % slower (`python -m
+experiments.benchmarks.flat_optimizers`). More parameters go leaf by leaf: what joins their gradients XLA may compile
+into a loop of a hundred nanoseconds per number, which makes SAC with 256 units 3.5 times slower.
 """
 
 from typing import Any, TypeVar
@@ -14,14 +16,27 @@ import optax
 from purerl.types import Array, Time
 
 Tree = TypeVar("Tree", bound=Any)
+FEW = 2**15  # parameters
 
 
 def clipped(
     max_gradient_norm: float | Array, *transformations: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    """The transformations one after another, on gradients scaled down to a global norm and laid out as one vector."""
+    """The transformations one after another, on gradients scaled down to a global norm.
+
+    Up to `FEW` parameters they are laid out as one vector.
+    """
     clip = optax.clip_by_global_norm(max_gradient_norm)  # pyright: ignore[reportArgumentType]
-    return optax.flatten(optax.chain(clip, *transformations))
+    by_leaf = optax.chain(clip, *transformations)
+    on_vector, few = optax.flatten(by_leaf), FEW
+
+    def suited(parameters: Any) -> optax.GradientTransformation:
+        return on_vector if sum(leaf.size for leaf in jax.tree.leaves(parameters)) <= few else by_leaf
+
+    def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
+        return suited(updates).update(updates, state, params)
+
+    return optax.GradientTransformation(lambda params: suited(params).init(params), update)
 
 
 def clipped_adam(

@@ -41,7 +41,7 @@ STEPS = {"CartPole-v1": 32_000, "Pendulum-v1": 1_000}  # environment steps of a 
 def made(name: str, form: str, fields: dict[str, Any]) -> Algorithm:
     """The algorithm of a setting, with other `fields`, and with its optimisers in that form."""
     setting, module = SETTINGS[name], load(SETTINGS[name].algorithm)
-    with mock.patch("optax.flatten", FORMS[form]):
+    with mock.patch("optax.flatten", FORMS[form]), mock.patch("purerl.optimizers.FEW", 2**30):
         return module.make(make(setting.environment), module.Config(**(setting.fields | fields)))
 
 
