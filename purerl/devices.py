@@ -193,7 +193,7 @@ def use_threads(threads: int = 1) -> None:
     """Let the CPU compute a single agent with so many threads, instead of one for each of its cores.
 
     Small matrix products are handed to other threads for longer than they take. With batches of 256 and two layers of
-    64 units one thread is 6 % (SAC) to 49 % (PPO on brax) faster than two, with images two are 60 % faster than one
+    64 units one thread is 6 % (SAC) to 49 % (PPO on brax) faster than two, with 256 units two are 50 % faster than one
     (`experiments/benchmarks/threads.py`). It must come before JAX computes anything, `make` included: afterwards it
     changes nothing, and warns. Agents on devices of their own (`use_all_cores`) gain little or nothing by it.
 
