@@ -219,6 +219,7 @@ def test_no_help_says_that_a_default_is_none(capsys):
         (["train", "toy", "--env", "RoboParking", "--env-params", "[1]"], "must be a JSON object"),
         (["train", "toy", "--env", "RoboParking", "--learning-rate", "0"], "learning_rate must be > 0"),
         (["train", "toy", "--env", "RoboParking", "--total-steps", "0"], "at least one iteration"),
+        (["train", "toy", "--env", "RoboParking", "--threads", "0"], "--threads must be at least 1"),
         (["train", "toy", "--env", "RoboParking", "--resume"], "needs the run directory"),
         (["train", "dqn", "--env", "probe/continuous_action"], "needs discrete actions"),
         (["train", "--env", "RoboParking", "toy"], "the algorithm comes first"),

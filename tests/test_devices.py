@@ -122,6 +122,7 @@ def test_layouts():
 def test_threads_are_chosen_before_anything_is_computed_or_not_at_all(monkeypatch):
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
+    jax.devices()  # from here on it is too late
     with pytest.warns(UserWarning, match="use_threads came too late: .* call it first"):
         use_threads(1)
     assert chosen_threads() is None
@@ -142,6 +143,10 @@ def test_a_single_agent_of_small_networks_is_trained_by_one_thread(tmp_path, wor
     ended = subprocess.run(command, env=others, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert json.loads((directory / "config.json").read_text())["numerics"].get("threads") == threads
+    command = [sys.executable, "-m", "purerl", "train", "--resume", str(directory)]
+    resumed = subprocess.run(command, env=others, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "bit-identical results are not promised" not in resumed.stderr  # it has as many threads again
 
 
 def test_what_computes_little():

@@ -3,9 +3,8 @@
 Written by hand, without replay, sampling, advantages, shuffling or statistics, for the default Config of an algorithm
 or one like it. Every function gives a program and its arguments, the first of which the program gives back.
 
-Optimisers have the form that is fastest here. On one vector, as in the package, XLA takes three times as long for this
-SAC and half as long again for this TD3: what joins their gradients it makes a slow loop of, which in the whole it
-does not.
+Optimisers have the form that is fastest here. On one vector XLA takes three times as long for this SAC and half as long
+again for this TD3, whatever their size: what joins their gradients it makes a slow loop of (`purerl/optimizers.py`).
 """
 
 from collections.abc import Callable

@@ -14,16 +14,12 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import tyro
 
 from purerl import load, make, use_threads
-from purerl.host.compilation import compiler_options
-from purerl.train import advance, start
 
 from .settings import SETTINGS, Setting
 
@@ -68,22 +64,14 @@ def measured(name: str, threads: int) -> float:
 def worker(name: str, threads: int) -> None:
     """Print the median speed of five calls of a compiled piece of training, after one to warm up."""
     use_threads(threads)
+    from .throughput import measure, whole  # computes a key, so after the threads are chosen
+
     setting, fields = setting_of(name)
     module = load(setting.algorithm)
     algorithm = module.make(make(setting.environment), module.Config(**fields))
     iterations = max(1, setting.quick_steps // algorithm.env_steps_per_iteration)
-
-    def program(training: Any, first: Any) -> Any:
-        return advance(algorithm, training, first, iterations=iterations, total_iterations=100 * iterations)[0]
-
-    training, first = jax.jit(lambda key: start(algorithm, key))(jax.random.key(0)), jnp.int32(0)
-    compiled = jax.jit(program, donate_argnums=0).lower(training, first).compile(compiler_options=compiler_options())
-    seconds = []
-    for _ in range(6):
-        began = time.perf_counter()
-        training = jax.block_until_ready(compiled(training, first))
-        seconds.append(time.perf_counter() - began)
-    print(json.dumps(iterations * algorithm.env_steps_per_iteration / statistics.median(seconds[1:])))
+    (seconds,) = measure({name: whole(algorithm, iterations)}, 5).values()
+    print(json.dumps(iterations * algorithm.env_steps_per_iteration / statistics.median(seconds)))
 
 
 def setting_of(name: str) -> tuple[Setting, dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 from purerl.devices import computing, has_gpu_build, use_threads
 
 MEASURED = ("dqn", "ppo", "pqn", "sac", "td3")  # by experiments/benchmarks/threads.py
-LITTLE = 2**22  # multiplications of a layer's product for a batch: 256 rows and 128 units, where threads neither gain
+LITTLE = 2**22  # multiplications of a layer for a batch: one thread is still faster with 256 rows and 128 units
 LARGE = ("MinAtar", "game/", "gymnasium/", "playground/")  # images; and what is simulated on the host needs threads
 
 

@@ -43,7 +43,7 @@ class TanhGaussian(struct.PyTreeNode):
         )
 
     def entropy(self) -> Array:
-        """The entropy of the action in nats, `[...]`: `H(u) + sum_d E log(1 - tanh(u_d)^2)`, to 1e-5 per dimension.
+        """The entropy of the action in nats, `[...]`: `H(u) + sum_d E log(1 - tanh(u_d)^2)`, to 2e-5 per dimension.
 
         log(1 - tanh(u)^2) = 2 log 2 - 2 log(2 cosh u), and log(2 cosh u) is `E |u + e|` for e of the logistic density
         sech(e)^2 / 2. A mixture of four normals is close to that density (Monahan & Stefanski, 1992), and for a normal
