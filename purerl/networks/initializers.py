@@ -1,5 +1,6 @@
 """Initialisers of weights that may run under `vmap`."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -20,16 +21,17 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     """
 
     def init(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-        outputs = shape[-1]
-        inputs = 1
-        for size in shape[:-1]:
-            inputs *= size
-        gaussian = jax.random.normal(key, (max(inputs, outputs), min(inputs, outputs)), jnp.float32)
-        matrix = _polar_factor(gaussian)
-        matrix = matrix if inputs >= outputs else matrix.T
-        return (scale * matrix).reshape(shape).astype(dtype)
+        return (scale * _orthonormal(key, math.prod(shape[:-1]), shape[-1])).reshape(shape).astype(dtype)
 
     return init
+
+
+@partial(jax.jit, static_argnums=(1, 2))  # traced once per shape: Flax asks for it at every application of a network
+def _orthonormal(key: Key, inputs: int, outputs: int) -> Array:
+    """A matrix `[inputs, outputs]` with orthonormal rows or columns."""
+    gaussian = jax.random.normal(key, (max(inputs, outputs), min(inputs, outputs)), jnp.float32)
+    matrix = _polar_factor(gaussian)
+    return matrix if inputs >= outputs else matrix.T
 
 
 def _polar_factor(matrix: Array) -> Array:
