@@ -261,6 +261,25 @@ def sticky_actions(environment: Environment, probability: float | Array = 0.25) 
     return environment._replace(reset=reset, step=step, wrappers=wrappers, render=_render_inner(environment))
 
 
+def multiply_rewards(environment: Environment, factor: float | Array) -> Environment:
+    """Rewards times `factor`, which may be traced; nothing else changes, and for a factor > 0 no optimal policy.
+
+    Learners of values approximate what they can reach: a network whose outputs begin near 0 needs many steps of Adam to
+    predict values of some hundreds, and meanwhile its errors drown the differences between actions. Evaluate on the
+    environment itself: `run(..., evaluate_on=environment)`.
+    """
+
+    def step(key: Key, state: EnvState, action: Action) -> tuple[EnvState, Timestep]:
+        state, timestep = environment.step(key, state, action)
+        return state, timestep._replace(reward=factor * timestep.reward)
+
+    wrappers, goals = _recorded(environment, "multiply_rewards", factor), environment.goals
+    if goals is not None:
+        relabelled = goals.reward
+        goals = goals._replace(reward=lambda observation: factor * relabelled(observation))
+    return environment._replace(step=step, wrappers=wrappers, goals=goals)
+
+
 def frozen_normalization(environment: Environment, statistics: RunningStatistics, clip: float = 10.0) -> Environment:
     """Observations normalised with `statistics` that never change: for evaluation with those found in training."""
     space = Box(-clip, clip, environment.observation_space.shape)

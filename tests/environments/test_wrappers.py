@@ -11,6 +11,7 @@ from purerl.environments import (
     frame_stack,
     frozen_normalization,
     make,
+    multiply_rewards,
     normalize_observations,
     rescale_actions,
     scale_rewards,
@@ -145,6 +146,18 @@ def test_flatten_observation():
 
     bounds = flatten_observation(make("Pendulum-v1")).observation_space
     np.testing.assert_array_equal(bounds.high, [1, 1, 8])
+
+
+def test_multiply_rewards_changes_nothing_else():
+    environment = make("goal/planar_arm")
+    wrapped, state, action = multiply_rewards(environment, 0.1), environment.reset(KEY)[0], jnp.array([0.3, -0.5])
+    (after, plain), (same, tenth) = (one.step(KEY, state, action) for one in (environment, wrapped))
+    jax.tree.map(np.testing.assert_array_equal, (same, tenth._replace(reward=plain.reward)), (after, plain))
+    traced = jax.jit(lambda factor: multiply_rewards(environment, factor).step(KEY, state, action)[1].reward)(0.1)
+    elsewhere = [one.goals.reward(one.goals.replace(plain.observation, jnp.ones(2))) for one in (environment, wrapped)]
+    np.testing.assert_allclose([tenth.reward, traced, elsewhere[1]], 0.1 * np.array([plain.reward] * 2 + elsewhere[:1]))
+    assert plain.reward != 0 != elsewhere[0]
+    assert wrapped.wrappers == ("multiply_rewards(0.1)",)
 
 
 def test_sticky_actions_repeat_the_action_executed_last():
