@@ -39,7 +39,7 @@ import tyro
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from scipy.stats import quantile_test
 
-from purerl import Algorithm, load, make
+from purerl import Algorithm, Environment, load, make
 from purerl.host.compilation import compiler_options
 from purerl.report.pictures.learning_curve import COLOURS
 from purerl.report.statistics import Estimate, estimate, final_score, in_words
@@ -130,13 +130,22 @@ def learn(name: str, variant: str, seeds: int, every: int, total_steps: int) -> 
 
 
 def measure(
-    one: Algorithm, keys: jax.Array, every: int, evaluations: int, episodes: int, threshold: float
+    one: Algorithm,
+    keys: jax.Array,
+    every: int,
+    evaluations: int,
+    episodes: int,
+    threshold: float,
+    environment: Environment | None = None,
 ) -> dict[str, Any]:
-    """Greedy returns of all seeds, which are one program, every so many iterations, and steps to the threshold."""
+    """Greedy returns of all seeds, which are one program, every so many iterations, and steps to the threshold.
+
+    They are earned on `environment`, if that is not the learner's own.
+    """
     began = time.perf_counter()
 
     def returns(key: jax.Array) -> jax.Array:
-        plan = EvaluationPlan(episodes=episodes)
+        plan = EvaluationPlan(environment, episodes)
         result = train(one, key, every * evaluations, evaluate_every=every, plan=plan)
         assert result.evaluations is not None
         return result.evaluations.returns

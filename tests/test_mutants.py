@@ -351,6 +351,13 @@ MUTANTS = [
     (policy_guided_search, "jnp.where(over, 0.0, timestep.reward)", "timestep.reward", test_alphazero.check_ends),
     (policy_guided_search, "jnp.where(timestep.terminated, 0.0, step_", "(step_", test_alphazero.check_ends),
     (policy_guided_search, "jnp.where(over, 1.0, jnp", "jnp.where(over, 0.5, jnp", test_alphazero.check_ends),
+    (
+        policy_guided_search,
+        "jnp.min(values, initial=jnp.inf, where=known)",
+        "jnp.min(q[node])",
+        test_alphazero.check_walks,
+    ),
+    (policy_guided_search, "q[node], tree.node_values[node]", "q[node], low", test_alphazero.check_walks),
     (alphazero, "sign * config.discount", "config.discount", test_alphazero.check_self_play),
     (alphazero, "| moves.truncated | last", "| last", test_alphazero.check_targets),
     (alphazero, "search_value, -1, axis=0", "search_value, 0, axis=0", test_alphazero.check_targets),

@@ -4,9 +4,10 @@ A network proposes actions and judges states; the environment itself says where 
 new node is worth V. A simulation walks down by one of
 
     puct     argmax_a  Q(s, a) + c(s) P(a | s) sqrt(N(s)) / (1 + N(s, a)),    c(s) = c + log((1 + N(s) + 19652) / 19652)
-             with Q scaled to [0, 1] (Silver et al., 2018): from the smallest to the largest among parent and siblings
-             (Schrittwieser et al., 2020), in a `Game` from -1 to 1. Scaled among siblings, moves that all draw would
-             be told apart by the noise of their values
+             with Q scaled to [0, 1] (Silver et al., 2018): from the smallest to the largest in the tree
+             (Schrittwieser et al., 2020), in a `Game` from -1 to 1; that of an action which was not tried yet is the
+             value of its parent. Scaled among siblings, actions that are equally good would be told apart by the noise
+             of their values: on CartPole that taught the prior noise
     gumbel   at the root sequential halving among actions drawn without replacement by Gumbel-top-k, below it so that
              visits follow softmax(log P + Q) (Danihelka et al., 2022)
 
@@ -123,11 +124,6 @@ def guided_search(
         )
         return found, _Node(pack(after), over | timestep.terminated | timestep.truncated, worth)
 
-    def outcomes(tree: Any, node: Array) -> Array:
-        """Q from -1 .. 1 to 0 .. 1, that of the parent where a move was not tried yet."""
-        q = jnp.where(tree.children_visits[node] > 0, tree.qvalues(node), tree.raw_values[node])
-        return (q + 1.0) / 2.0
-
     logits, value = evaluate(observation)
     root = search.RootFnOutput(
         prior_logits=prior(logits, state),
@@ -138,7 +134,7 @@ def guided_search(
         found = search.muzero_policy(
             (), key, root, expand, simulations, illegal(state), dirichlet_fraction=dirichlet_fraction,
             dirichlet_alpha=dirichlet_alpha, pb_c_init=exploration, temperature=temperature,
-            qtransform=outcomes if game else mctx.qtransform_by_parent_and_siblings,
+            qtransform=_from_outcomes if game else _within_tree,
         )  # fmt: skip
     else:
         found = search.gumbel_muzero_policy(
@@ -154,6 +150,27 @@ def guided_search(
         tried = jnp.where(visits > 0, weights, 0.0)
         root_value = jnp.sum(tried * action_values, axis=-1) / jnp.sum(tried, axis=-1)
     return GuidedSearch(found.action, weights, root_value, visits, action_values)
+
+
+def _from_outcomes(tree: Any, node: Array) -> Array:
+    """Q(node, .), `[A]`, from -1 .. 1 to 0 .. 1; that of an action not tried yet is V(node)."""
+    q = jnp.where(tree.children_visits[node] > 0, tree.qvalues(node), tree.raw_values[node])
+    return (q + 1.0) / 2.0
+
+
+def _within_tree(tree: Any, node: Array) -> Array:
+    """Q(node, .), `[A]`, from the least to the largest value in the tree to 0 .. 1.
+
+    Values are the means of the nodes that were made, and Q of the actions tried; that of one not tried is the node's.
+    """
+    made, tried = tree.node_visits > 0, tree.children_visits > 0
+    q = tree.children_rewards + tree.children_discounts * tree.children_values
+    values = jnp.concatenate([tree.node_values, q.ravel()])
+    known = jnp.concatenate([made, tried.ravel()])
+    low = jnp.min(values, initial=jnp.inf, where=known)
+    high = jnp.max(values, initial=-jnp.inf, where=known)
+    here = jnp.where(tried[node], q[node], tree.node_values[node])
+    return (here - low) / jnp.maximum(high - low, 1e-8)
 
 
 def _keys_as_numbers(example: EnvState) -> tuple[Callable[[EnvState], EnvState], Callable[[EnvState], EnvState]]:

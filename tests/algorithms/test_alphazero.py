@@ -102,6 +102,69 @@ def test_ends_are_ends():
     check_ends(policy_guided_search)  # asserts
 
 
+def forks() -> Environment:
+    """From every number two others, each with a reward of its own, for ever: the tree never meets itself."""
+
+    def step(key, state, action):
+        no = jnp.zeros((), bool)
+        after = 2.0 * state + action + 1.0
+        return after, Timestep(after[None], jnp.sin(3.0 * after), no, no, {})
+
+    reset = lambda key: (jnp.zeros(()), jnp.zeros(1))  # noqa: E731
+    return Environment("forks", reset, step, Box(0.0, 1e9, (1,)), Discrete(2), 1)
+
+
+def puct_by_hand(root: float, simulations: int, discount: float, exploration: float, value, prior):
+    """Visits and Q of both actions at the root, each simulation a walk through dictionaries."""
+    visits, mean, reward = {root: 1}, {root: value(root)}, {}
+    for _ in range(simulations):
+        q = {child: reward[child] + discount * mean[child] for child in reward}
+        low, high = (f([*mean.values(), *q.values()]) for f in (min, max))
+        path = [root]
+        while path[-1] in visits:
+            node = path[-1]
+            children = [2.0 * node + action + 1.0 for action in range(2)]
+            tried = np.array([visits.get(child, 0) for child in children])
+            here = np.array([q.get(child, mean[node]) for child in children])
+            c = exploration + np.log((1 + visits[node] + 19652) / 19652)
+            score = (here - low) / max(high - low, 1e-8) + c * prior(node) * np.sqrt(visits[node]) / (1 + tried)
+            path.append(children[int(np.argmax(score))])
+        leaf = path.pop()
+        visits[leaf], mean[leaf], reward[leaf] = 1, value(leaf), np.sin(3.0 * leaf)
+        earned, came_from = mean[leaf], leaf
+        for node in reversed(path):
+            earned = reward[came_from] + discount * earned
+            mean[node] = (mean[node] * visits[node] + earned) / (visits[node] + 1)
+            visits[node] += 1
+            came_from = node
+    children = [2.0 * root + action + 1.0 for action in range(2)]
+    return [visits[child] for child in children], [reward[child] + discount * mean[child] for child in children]
+
+
+def check_walks(module: ModuleType) -> None:
+    """Values are scaled by all of the tree, so siblings that hardly differ are told apart by the prior."""
+    roots = np.array([0.0, 5.0, 11.0, 17.0])
+    worth = lambda node: 20.0 + 4.0 * np.cos(0.7 * node)  # noqa: E731
+    logits = lambda node: np.array([np.sin(1.1 * node), 0.0])  # noqa: E731
+    prior = lambda node: np.exp(logits(node)) / np.exp(logits(node)).sum()  # noqa: E731
+
+    def judge(seen):
+        node = seen[:, 0]
+        return jnp.stack([jnp.sin(1.1 * node), jnp.zeros(len(node))], 1), 20.0 + 4.0 * jnp.cos(0.7 * node)
+
+    states = jnp.array(roots, jnp.float32)
+    found = module.guided_search(
+        forks(), KEY, states, states[:, None], judge, simulations=24, discount=0.9, exploration=1.25
+    )
+    by_hand = [puct_by_hand(root, 24, 0.9, 1.25, worth, prior) for root in roots]
+    np.testing.assert_array_equal(found.visits, [visits for visits, _ in by_hand])
+    np.testing.assert_allclose(found.action_values, [q for _, q in by_hand], rtol=1e-3)
+
+
+def test_walks_are_those_of_puct():
+    check_walks(policy_guided_search)  # asserts
+
+
 def returns_by_hand(reward, searched, beyond, terminated, truncated, discount, trace_decay):
     """z of one environment, step by step from the equation."""
     targets = np.zeros(len(reward))
@@ -238,3 +301,12 @@ def test_self_play_does_not_lose_tic_tac_toe():
     print((by_search < 0).sum(1), (by_prior < 0).sum(1))
     assert np.all(by_search >= 0)
     assert np.all((by_prior < 0).mean(1) <= 0.1)
+
+
+@pytest.mark.slow
+def test_it_balances_the_pole():
+    environment = make("CartPole-v1")
+    by_search, by_prior = final(environment, presets.load("alphazero", "CartPole-v1"), 4, environment, 16)
+    print(by_search.mean(1), by_prior.mean(1))
+    assert np.all(by_search.mean(1) >= 475)
+    assert np.all(by_prior.mean(1) >= 475)

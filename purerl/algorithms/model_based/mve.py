@@ -5,9 +5,10 @@ target policy is followed in it for H steps, and Q learns at all of these states
 
     y_t = sum_{i = t}^{H} discount^{i - t} r_i + discount^{H + 1 - t} Q_target(s_{H+1}, mu_target(s_{H+1})),  t = 0..H
 
-H must be as small as the model is poor. `weighting = "inverse_variance"` is STEVE (Buckman et al., 2018): the real
-state's target is a mixture of those with 0 ... H imagined steps, each weighted by the inverse of its variance over
-models and critics. Only the first state learns then.
+H must be as small as the model is poor, and values within the reach of the critics: on Pendulum it helps with
+`multiply_rewards(environment, 0.03)` and does harm with rewards as they are. `weighting = "inverse_variance"` is STEVE
+(Buckman et al., 2018): the real state's target is a mixture of those with 0 ... H imagined steps, each weighted by the
+inverse of its variance over models and critics. Only the first state learns then.
 
 `horizon = 0` is `ddpg` with a model that nobody asks. The fields of `ddpg` and `td3` (twin critics, smoothed targets)
 are all there.
