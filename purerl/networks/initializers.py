@@ -41,22 +41,19 @@ def _polar_factor(matrix: Array) -> Array:
     at every step, then converge quadratically. Divided by the Frobenius norm they start in (0, 1]; the loop ends when
     `X^T X` is the identity to 1e-5, or after 100 steps (enough for singular values of 1e-15 of the norm).
     """
-    n = matrix.shape[1]
-    identity = jnp.eye(n, dtype=matrix.dtype)
+    identity = jnp.eye(matrix.shape[1], dtype=matrix.dtype)
     product = partial(jnp.matmul, precision="highest")  # also where an accelerator would round to fewer bits
 
-    def error(x):
-        return jnp.max(jnp.abs(product(x.T, x) - identity))
-
     def going_on(carry):
-        _, step, error = carry
-        return (step < 100) & (error > 1e-5)
+        _, step, orthonormal = carry
+        return (step < 100) & ~orthonormal
 
     def newton_schulz(carry):
         x, step, _ = carry
-        x = 1.5 * x - 0.5 * product(x, product(x.T, x))
-        return x, step + 1, error(x)
+        gram = product(x.T, x)
+        orthonormal = jnp.max(jnp.abs(gram - identity)) <= 1e-5
+        return jnp.where(orthonormal, x, 1.5 * x - 0.5 * product(x, gram)), step + 1, orthonormal
 
     x = matrix / jnp.linalg.norm(matrix)
-    x, _, _ = jax.lax.while_loop(going_on, newton_schulz, (x, 0, error(x)))
+    x, _, _ = jax.lax.while_loop(going_on, newton_schulz, (x, 0, jnp.zeros((), bool)))
     return x
