@@ -262,7 +262,7 @@ def sticky_actions(environment: Environment, probability: float | Array = 0.25) 
 
 
 def multiply_rewards(environment: Environment, factor: float | Array) -> Environment:
-    """Rewards times `factor`, which may be traced; nothing else changes, and for a factor > 0 no optimal policy.
+    """Rewards times `factor`, which may be traced; a factor > 0 leaves the optimal policy what it is.
 
     Learners of values approximate what they can reach: a network whose outputs begin near 0 needs many steps of Adam to
     predict values of some hundreds, and meanwhile its errors drown the differences between actions. Evaluate on the
