@@ -116,6 +116,7 @@ def forks() -> Environment:
 
 def puct_by_hand(root: float, simulations: int, discount: float, exploration: float, value, prior):
     """Visits and Q of both actions at the root, each simulation a walk through dictionaries."""
+    after = lambda node: [2.0 * node + action + 1.0 for action in range(2)]  # noqa: E731
     visits, mean, reward = {root: 1}, {root: value(root)}, {}
     for _ in range(simulations):
         q = {child: reward[child] + discount * mean[child] for child in reward}
@@ -123,7 +124,7 @@ def puct_by_hand(root: float, simulations: int, discount: float, exploration: fl
         path = [root]
         while path[-1] in visits:
             node = path[-1]
-            children = [2.0 * node + action + 1.0 for action in range(2)]
+            children = after(node)
             tried = np.array([visits.get(child, 0) for child in children])
             here = np.array([q.get(child, mean[node]) for child in children])
             c = exploration + np.log((1 + visits[node] + 19652) / 19652)
@@ -137,20 +138,16 @@ def puct_by_hand(root: float, simulations: int, discount: float, exploration: fl
             mean[node] = (mean[node] * visits[node] + earned) / (visits[node] + 1)
             visits[node] += 1
             came_from = node
-    children = [2.0 * root + action + 1.0 for action in range(2)]
-    return [visits[child] for child in children], [reward[child] + discount * mean[child] for child in children]
+    return tuple(zip(*[(visits[child], reward[child] + discount * mean[child]) for child in after(root)], strict=True))
 
 
 def check_walks(module: ModuleType) -> None:
     """Values are scaled by all of the tree, so siblings that hardly differ are told apart by the prior."""
     roots = np.array([0.0, 5.0, 11.0, 17.0])
-    worth = lambda node: 20.0 + 4.0 * np.cos(0.7 * node)  # noqa: E731
-    logits = lambda node: np.array([np.sin(1.1 * node), 0.0])  # noqa: E731
-    prior = lambda node: np.exp(logits(node)) / np.exp(logits(node)).sum()  # noqa: E731
-
-    def judge(seen):
-        node = seen[:, 0]
-        return jnp.stack([jnp.sin(1.1 * node), jnp.zeros(len(node))], 1), 20.0 + 4.0 * jnp.cos(0.7 * node)
+    worth = lambda node: 20.0 + 4.0 * jnp.cos(0.7 * node)  # noqa: E731
+    logits = lambda node: jnp.stack([jnp.sin(1.1 * node), 0.0 * node], axis=-1)  # noqa: E731
+    prior = lambda node: np.asarray(jax.nn.softmax(logits(jnp.float32(node))))  # noqa: E731
+    judge = lambda seen: (logits(seen[:, 0]), worth(seen[:, 0]))  # noqa: E731
 
     states = jnp.array(roots, jnp.float32)
     found = module.guided_search(

@@ -6,9 +6,9 @@ target policy is followed in it for H steps, and Q learns at all of these states
     y_t = sum_{i = t}^{H} discount^{i - t} r_i + discount^{H + 1 - t} Q_target(s_{H+1}, mu_target(s_{H+1})),  t = 0..H
 
 H must be as small as the model is poor, and values within the reach of the critics: on Pendulum it helps with
-`multiply_rewards(environment, 0.03)` and does harm with rewards as they are. `weighting = "inverse_variance"` is STEVE
-(Buckman et al., 2018): the real state's target is a mixture of those with 0 ... H imagined steps, each weighted by the
-inverse of its variance over models and critics. Only the first state learns then.
+`multiply_rewards(environment, 0.03)`; with rewards as they are and fast targets it does harm. `weighting =
+"inverse_variance"` is STEVE (Buckman et al., 2018): the real state's target is a mixture of those with 0 ... H imagined
+steps, each weighted by the inverse of its variance over models and critics. Only the first state learns then.
 
 `horizon = 0` is `ddpg` with a model that nobody asks. The fields of `ddpg` and `td3` (twin critics, smoothed targets)
 are all there.
@@ -46,7 +46,7 @@ class Config(ddpg.Config):
     weighting: Literal["last", "inverse_variance"] = "last"
     """Bootstrap after all H steps (MVE), or after each, weighted by agreement (STEVE)."""
     learn_imagined: bool = True
-    """Whether Q learns at the imagined states as well (TD-k), which did harm on Pendulum; not with weighting."""
+    """Whether Q learns at imagined states too (TD-k); harmful on Pendulum without `target_noise`. Not for STEVE."""
     model: Literal["ensemble", "true"] = "ensemble"
     """What is asked: what was learned, or the environment itself."""
     model_period: int = 250
